@@ -1,0 +1,297 @@
+"""The network written once, as ordered ops (standard library only).
+
+Keras, the summary and every other engine read `graph(architecture)`; none of them knows what a ResNet is.
+Layers are named and ordered as `keras.applications` names and orders them.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+
+from resnet_cli.architecture import Architecture, Stage
+from resnet_cli.errors import UsageError
+
+Shape = tuple[int, ...]
+MAX_OPS = 10_000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array of a layer, named `layer/kernel`, shaped as Keras shapes it (kernels: HWIO)."""
+
+    name: str
+    shape: Shape
+    trainable: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One layer; what it computes is its class.
+
+    Args:
+        name: unique name.
+        stage: the part of the network it stands in: stem, conv2, ..., head.
+        inputs: names of the ops whose outputs it takes.
+        input_shape: shape of one input without the batch: (height, width, channels) or (features,).
+    """
+
+    name: str
+    stage: str
+    inputs: tuple[str, ...]
+    input_shape: Shape
+
+    @property
+    def kind(self) -> str:
+        """The class's name, which is that of the Keras layer."""
+        return type(self).__name__
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        return self.input_shape
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The arrays it needs, in Keras's order."""
+        return ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image (convolutions and the dense layer only)."""
+        return 0
+
+
+class InputLayer(Op):
+    """The image: float32, already preprocessed."""
+
+
+@dataclass(frozen=True)
+class ZeroPadding2D(Op):
+    """Adds `padding` pixels of zero on each side."""
+
+    padding: int
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        height, width, channels = self.input_shape
+        return (height + 2 * self.padding, width + 2 * self.padding, channels)
+
+
+@dataclass(frozen=True)
+class Conv2D(Op):
+    """A convolution; `padding` pixels of zero are added on each side."""
+
+    filters: int
+    kernel_size: int
+    stride: int
+    padding: int
+    use_bias: bool
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        height, width, _ = self.input_shape
+        return (*((n + 2 * self.padding - self.kernel_size) // self.stride + 1 for n in (height, width)), self.filters)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Kernel (height, width, in, out) and bias."""
+        kernel = (self.kernel_size, self.kernel_size, self.input_shape[-1], self.filters)
+        bias = (Parameter(f"{self.name}/bias", (self.filters,)),) if self.use_bias else ()
+        return (Parameter(f"{self.name}/kernel", kernel), *bias)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return prod(self.output_shape) * self.kernel_size**2 * self.input_shape[-1]
+
+
+@dataclass(frozen=True)
+class BatchNormalization(Op):
+    """gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta, a channel at a time."""
+
+    epsilon: float
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Scale, shift and the statistics of the training data."""
+        trainable = {"gamma": True, "beta": True, "moving_mean": False, "moving_variance": False}
+        return tuple(Parameter(f"{self.name}/{key}", self.input_shape[-1:], flag) for key, flag in trainable.items())
+
+
+class ReLU(Op):
+    """max(x, 0)."""
+
+
+@dataclass(frozen=True)
+class MaxPooling2D(Op):
+    """The largest value of each `pool_size` square."""
+
+    pool_size: int
+    stride: int
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        height, width, channels = self.input_shape
+        return (*((n - self.pool_size) // self.stride + 1 for n in (height, width)), channels)
+
+
+class Add(Op):
+    """The sum of its inputs."""
+
+
+class GlobalAveragePooling2D(Op):
+    """The mean over height and width."""
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        return self.input_shape[-1:]
+
+
+@dataclass(frozen=True)
+class Dense(Op):
+    """A fully connected layer with bias, and softmax."""
+
+    units: int
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        return (self.units,)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Kernel (in, out) and bias."""
+        return (
+            Parameter(f"{self.name}/kernel", (*self.input_shape, self.units)),
+            Parameter(f"{self.name}/bias", (self.units,)),
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return self.input_shape[0] * self.units
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network as ops in an order in which each comes after its inputs."""
+
+    architecture: Architecture
+    ops: tuple[Op, ...]
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """All arrays of the network by name, in order."""
+        return {parameter.name: parameter for op in self.ops for parameter in op.parameters}
+
+
+
+class _Tape:
+    """Writes down each op that the forward pass applies, and what all layers of a network share."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self.stage = ""
+        self.ops: list[Op] = []
+
+    def apply(self, kind: type[Op], name: str, *inputs: Op, **fields: float) -> Op:
+        """Append an op; its input shape is the output shape of its first input."""
+        return self.append(kind(name, self.stage, tuple(x.name for x in inputs), inputs[0].output_shape, **fields))
+
+    def append(self, op: Op) -> Op:
+        """Append a finished op."""
+        if len(self.ops) == MAX_OPS:
+            raise UsageError(f"a network may have at most {MAX_OPS:,} layers, got more")
+        self.ops.append(op)
+        return op
+
+    def window(self, kind: type[Op], x: Op, name: str, size: int, stride: int, **fields: float) -> Op:
+        """Slide a window; with a stride, Keras wants the padding as a layer of its own."""
+        padding = size // 2
+        if padding and stride > 1:
+            x = self.apply(ZeroPadding2D, name.rpartition("_")[0] + "_pad", x, padding=padding)
+            padding = 0
+        if kind is Conv2D:
+            fields |= {"padding": padding, "use_bias": self.architecture.conv_bias}
+        return self.apply(kind, name, x, stride=stride, **fields)
+
+    def conv_bn(self, x: Op, name: str, filters: int, size: int, stride: int = 1) -> Op:
+        """Convolution and batch norm."""
+        x = self.window(Conv2D, x, f"{name}_conv", size, stride, filters=filters, kernel_size=size)
+        return self.apply(BatchNormalization, f"{name}_bn", x, epsilon=self.architecture.epsilon)
+
+
+def residual_block(tape: _Tape, x: Op, name: str, filters: int, stride: int) -> Op:
+    """y = ReLU(F(x) + x), with a projection W x where F changes the shape (He et al. 2015, eq. 1 and 2)."""
+    block = tape.architecture.block
+    wide = filters * block.expansion
+    strides = (stride, 1) if block.strided_conv == 1 else (1, stride)
+
+    shortcut = x
+    if stride > 1 or x.output_shape[-1] != wide:
+        shortcut = tape.conv_bn(x, f"{name}_0", wide, 1, stride)
+    y = tape.conv_bn(x, f"{name}_1", filters, 1, strides[0])
+    y = tape.apply(ReLU, f"{name}_1_relu", y)
+    y = tape.conv_bn(y, f"{name}_2", filters, 3, strides[1])
+    y = tape.apply(ReLU, f"{name}_2_relu", y)
+    y = tape.conv_bn(y, f"{name}_3", wide, 1)
+    y = tape.apply(Add, f"{name}_add", shortcut, y)
+    return tape.apply(ReLU, f"{name}_out", y)
+
+
+def residual_stack(tape: _Tape, x: Op, name: str, stage: Stage) -> Op:
+    """The blocks of a stage; the first one alone takes the stage's stride."""
+    for i in range(stage.blocks):
+        x = residual_block(tape, x, f"{name}_block{i + 1}", stage.filters, stage.stride if i == 0 else 1)
+    return x
+
+
+def resnet(architecture: Architecture) -> Graph:
+    """Write out the network: stem, stages, head (He et al. 2015, table 1).
+
+    Args:
+        architecture: what to write out.
+
+    Returns:
+        The ops, ordered as `keras.Model.layers` orders them.
+
+    Raises:
+        UsageError: the network would have more than `MAX_OPS` layers.
+    """
+    tape = _Tape(architecture)
+    stem = architecture.stem
+
+    tape.stage = "stem"
+    x = tape.append(InputLayer("input_layer", "stem", (), (architecture.image_size, architecture.image_size, 3)))
+    x = tape.conv_bn(x, "conv1", stem.filters, stem.kernel_size, stem.stride)
+    x = tape.apply(ReLU, "conv1_relu", x)
+    if stem.pool:
+        x = tape.window(MaxPooling2D, x, "pool1_pool", 3, 2, pool_size=3)
+
+    for i, stage in enumerate(architecture.stages):
+        tape.stage = f"conv{i + 2}"
+        x = residual_stack(tape, x, tape.stage, stage)
+
+    tape.stage = "head"
+    x = tape.apply(GlobalAveragePooling2D, "avg_pool", x)
+    tape.apply(Dense, "predictions", x, units=architecture.head.classes)
+    return Graph(architecture, _by_depth(tape.ops))
+
+
+def _by_depth(ops: list[Op]) -> tuple[Op, ...]:
+    """Order ops by their distance from the output, as `keras.Model.layers` does (keras/src/ops/function.py)."""
+    depth = dict.fromkeys((op.name for op in ops), 0)
+    for op in reversed(ops):
+        for name in op.inputs:
+            depth[name] = max(depth[name], depth[op.name] + 1)
+    return tuple(sorted(ops, key=lambda op: -depth[op.name]))
