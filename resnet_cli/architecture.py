@@ -150,7 +150,7 @@ def resnet(
     depth: int = 50,
     *,
     variant: str = "v1",
-    blocks: tuple[int, ...] | None = None,
+    stages: tuple[int, ...] | None = None,
     width: int = 64,
     classes: int = 1000,
     image_size: int = 224,
@@ -160,7 +160,7 @@ def resnet(
     Args:
         depth: 50, 101 or 152; says the blocks of each stage.
         variant: a key of `VARIANTS`.
-        blocks: blocks of each stage, in place of those of `depth`.
+        stages: blocks of each stage, in place of those of `depth`.
         width: filters of the stem and of the first stage; each later stage doubles them.
         classes: number of classes.
         image_size: side of the square input in pixels.
@@ -175,7 +175,7 @@ def resnet(
         raise UsageError(f"depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
     if variant not in VARIANTS:
         raise UsageError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
-    blocks = blocks or BLOCKS[depth]
+    blocks = stages or BLOCKS[depth]
     depth_of = {known: depth for depth, known in BLOCKS.items()}
     name = f"resnet{depth_of[blocks]}" if blocks in depth_of else "resnet_" + "_".join(map(str, blocks))
     return Architecture(

@@ -195,7 +195,6 @@ class Graph:
         return {parameter.name: parameter for op in self.ops for parameter in op.parameters}
 
 
-
 class _Tape:
     """Writes down each op that the forward pass applies, and what all layers of a network share."""
 

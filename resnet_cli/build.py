@@ -1,0 +1,97 @@
+"""The use case: describe -> build with Keras -> write a file."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import h5py
+
+from resnet_cli import architecture, cache, checkpoints, graph, models
+from resnet_cli.checkpoints import Metadata
+from resnet_cli.errors import UsageError
+from resnet_cli.graph import Graph
+
+if TYPE_CHECKING:
+    import keras
+
+
+def _write_keras(model: "keras.Model", path: Path, metadata: Metadata) -> None:
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(checkpoints.KERAS_MEMBER, metadata.to_json())
+
+
+def _write_weights(model: "keras.Model", path: Path, metadata: Metadata) -> None:
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        file[checkpoints.METADATA_KEY] = metadata.to_json()
+
+
+def _write_safetensors(model: "keras.Model", path: Path, metadata: Metadata) -> None:
+    from resnet_cli import keras_model
+
+    checkpoints.write_safetensors(path, keras_model.arrays(model), metadata)
+
+
+WRITERS: dict[str, Callable[["keras.Model", Path, Metadata], None]] = {
+    ".keras": _write_keras,
+    ".weights.h5": _write_weights,
+    ".safetensors": _write_safetensors,
+}
+
+
+class Activity(cache.Progress, Protocol):
+    """Is told what goes on, and how far a download is."""
+
+    def report(self, text: str) -> None:
+        """Say what goes on now."""
+        ...
+
+
+def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *, force: bool = False) -> Graph:
+    """Build a ResNet with Keras and write it to a file.
+
+    Args:
+        out: the file; its suffix, a key of `WRITERS`, is its format.
+        weights: `none` for random ones, `imagenet`, or a file to start from.
+        asked: arguments of `architecture.resnet` that the user gave.
+        activity: is told what goes on.
+        force: whether an existing file is replaced.
+
+    Returns:
+        The network.
+
+    Raises:
+        UsageError: the suffix is unknown, the file exists, its folder does not, or no network can be made.
+        ModelError: the weights are not to be had or do not fit the network.
+    """
+    write = next((writer for suffix, writer in WRITERS.items() if out.name.endswith(suffix)), None)
+    if write is None:
+        raise UsageError(f"{out}: the name must end with {', '.join(WRITERS)}")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists; --force replaces it")
+    if out.is_dir() or not out.parent.is_dir():
+        raise UsageError(f"{out}: expected a file in an existing folder")
+
+    if weights == "none":
+        network = graph.resnet(architecture.resnet(**asked))
+        parameters, metadata = None, models.default_metadata(network.architecture)
+    else:
+        activity.report("Reading weights")
+        model = models.load(weights, asked, activity)
+        network, parameters, metadata = model.graph, model.parameters, model.metadata
+
+    activity.report("Importing Keras")
+    from resnet_cli import keras_model
+
+    activity.report(f"Building {network.architecture.name}")
+    keras_network = keras_model.build(network, parameters)
+    activity.report(f"Writing {out.name}")
+    with tempfile.TemporaryDirectory(prefix=".resnet-", dir=out.parent) as folder:
+        unfinished = Path(folder) / out.name
+        write(keras_network, unfinished, metadata)
+        os.replace(unfinished, out)
+    return network

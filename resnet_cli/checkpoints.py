@@ -1,0 +1,217 @@
+"""Weight files <-> {parameter name: array}. Never unpickles.
+
+A checkpoint holds arrays under the names of its own format; `parameters` translates the names of the network
+into those of the format, and insists that both sides match one to one.
+"""
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from resnet_cli import labels as label_tables
+from resnet_cli.architecture import Architecture
+from resnet_cli.errors import ModelError, ResnetError
+from resnet_cli.graph import Graph
+from resnet_cli.labels import Labels
+from resnet_cli.pretrained import Preprocessing
+
+Arrays = dict[str, NDArray[Any]]
+
+METADATA_KEY = "resnet_cli"  # where safetensors and HDF5 hold our metadata
+KERAS_MEMBER = "resnet_cli.json"  # where a .keras archive holds it
+
+# Keras's published file calls the dense layer `probs` (keras-applications 1.0.8, resnet_common.py).
+LEGACY_LAYERS = {"probs": "predictions"}
+
+# Keras 3 numbers layers of a class in the order of `Model.layers`: layers/conv2d_7/vars/0.
+KERAS3_CLASSES = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization", "Dense": "dense"}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file of weights says of itself.
+
+    Args:
+        architecture: the network.
+        labels: one a class.
+        preprocessing: what the network wants done to pixels.
+    """
+
+    architecture: Architecture
+    labels: Labels
+    preprocessing: Preprocessing
+
+    def to_json(self) -> str:
+        """Return it as one JSON object."""
+        fields = {
+            "architecture": self.architecture.to_dict(),
+            "labels": label_tables.to_list(self.labels),
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Metadata":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelError: a part is missing, is not what it should be, or does not fit the others.
+        """
+        try:
+            fields = json.loads(text)
+            metadata = cls(
+                Architecture.from_dict(fields["architecture"]),
+                label_tables.from_list(fields["labels"]),
+                Preprocessing.from_dict(fields["preprocessing"]),
+            )
+        except (ValueError, KeyError, TypeError, ResnetError) as error:
+            raise ModelError(f"the metadata is damaged: {error}") from error
+        classes = metadata.architecture.head.classes
+        if len(metadata.labels) != classes:
+            raise ModelError(f"the metadata has {len(metadata.labels)} labels for {classes} classes")
+        return metadata
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A weight file as it was read.
+
+    Args:
+        path: the file.
+        arrays: its arrays by the file's own names.
+        names: gives the file's name of each parameter of a network.
+        metadata: what it says of itself; None for a file of another tool.
+    """
+
+    path: Path
+    arrays: Arrays
+    names: Callable[[Graph], dict[str, str]]
+    metadata: Metadata | None
+
+    def parameters(self, graph: Graph) -> Arrays:
+        """Return the network's parameters as float32, named and shaped as `graph` says.
+
+        Args:
+            graph: the network.
+
+        Raises:
+            ModelError: an array is missing, left over or of another shape; all are named.
+        """
+        names = self.names(graph)
+        missing = [name for name, theirs in names.items() if theirs not in self.arrays]
+        unexpected = sorted(self.arrays.keys() - set(names.values()))
+        misshapen = [
+            f"{name} with shape {self.arrays[theirs].shape} in place of {graph.parameters[name].shape}"
+            for name, theirs in names.items()
+            if theirs in self.arrays and self.arrays[theirs].shape != graph.parameters[name].shape
+        ]
+        found = {"missing": missing, "unexpected": unexpected, "wrong": misshapen}
+        faults = [f"{fault}: {_few(listed)}" for fault, listed in found.items() if listed]
+        if faults:
+            raise ModelError(f"{self.path} does not fit {graph.architecture.name}; " + "; ".join(faults))
+        return {name: self.arrays[theirs].astype(np.float32) for name, theirs in names.items()}
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a weight file: `.safetensors`, Keras's `.keras` or `.weights.h5`, or Keras 2's `.h5`.
+
+    Args:
+        path: the file; its format is told by its content.
+
+    Raises:
+        ModelError: the file is not there, cannot be read, is damaged or is of another format.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights file")
+    try:
+        if zipfile.is_zipfile(path):
+            return _read_keras(path)
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                return _read_hdf5(path, file)
+        return _read_safetensors(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    # HDF5 and safetensors name a damaged file in many ways.
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, SafetensorError) as error:
+        raise ModelError(
+            f"{path}: expected .safetensors, .keras, .weights.h5 or .h5 weights, got a damaged or foreign file ({error})"
+        ) from error
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        text = (file.metadata() or {}).get(METADATA_KEY)
+    return Checkpoint(path, arrays, own_names, text and Metadata.from_json(text))
+
+
+def _read_keras(path: Path) -> Checkpoint:
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        checkpoint = _read_hdf5(path, file)
+        if KERAS_MEMBER not in archive.namelist():
+            return checkpoint
+        return replace(checkpoint, metadata=Metadata.from_json(archive.read(KERAS_MEMBER).decode()))
+
+
+def _read_hdf5(path: Path, file: h5py.File) -> Checkpoint:
+    text = file[METADATA_KEY].asstr()[()] if METADATA_KEY in file else None
+    metadata = Metadata.from_json(text) if text else None
+    root = file.get("model_weights", file)  # a whole model saved by Keras 2 keeps its weights one level down
+    datasets: dict[str, h5py.Dataset] = {}
+    root.visititems(lambda name, node: datasets.update({name: node}) if isinstance(node, h5py.Dataset) else None)
+    arrays = {name: node[()] for name, node in datasets.items() if not name.startswith(("optimizer", METADATA_KEY))}
+    if "layers" in root:
+        return Checkpoint(path, arrays, keras3_names, metadata)
+    return Checkpoint(path, {_legacy_name(name): array for name, array in arrays.items()}, own_names, metadata)
+
+
+def own_names(graph: Graph) -> dict[str, str]:
+    """Name parameters as the network does, as safetensors and (by way of `_legacy_name`) Keras 2's `.h5` do."""
+    return {name: name for name in graph.parameters}
+
+
+def keras3_names(graph: Graph) -> dict[str, str]:
+    """Name parameters in `.weights.h5`: layers numbered by class, arrays by position."""
+    names: dict[str, str] = {}
+    seen: Counter[str] = Counter()
+    for op in graph.ops:
+        if op.parameters:
+            number = f"_{seen[op.kind]}" if seen[op.kind] else ""
+            layer = f"layers/{KERAS3_CLASSES[op.kind]}{number}"
+            names |= {parameter.name: f"{layer}/vars/{i}" for i, parameter in enumerate(op.parameters)}
+            seen[op.kind] += 1
+    return names
+
+
+def _legacy_name(path: str) -> str:
+    """Turn `conv1_conv/conv1_conv/kernel:0` into `conv1_conv/kernel`."""
+    layer, variable = path.split("/")[0], path.split("/")[-1]
+    return f"{LEGACY_LAYERS.get(layer, layer)}/{variable.removesuffix(':0')}"
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
+    """Write arrays under the network's names, with the metadata in the header.
+
+    Args:
+        path: the file to write.
+        arrays: the network's parameters by name.
+        metadata: what the file is to say of itself.
+    """
+    path.write_bytes(save(dict(arrays), metadata={METADATA_KEY: metadata.to_json()}))

@@ -1,0 +1,226 @@
+"""The command line: parse, call one function, render."""
+
+import os
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from resnet_cli import __version__, render
+from resnet_cli.architecture import VARIANTS
+from resnet_cli.errors import ResnetError, UsageError
+from resnet_cli.pretrained import Fit
+
+app = typer.Typer(
+    name="resnet",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]  {line}[/cyan]" for line in lines)])
+
+
+def _verbosity(level: int) -> Any:
+    def set_level(given: bool) -> bool:
+        if given:
+            render.verbosity = level
+        return given
+
+    return set_level
+
+
+def _stages(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(count) for count in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--stages takes whole numbers with commas between, as in 3,4,6,3, got {text!r}") from error
+
+
+Variant = StrEnum("Variant", {name: name for name in VARIANTS})  # type: ignore[misc]
+TextFormat = Literal["table", "json"]
+NETWORK, IMAGES, OUTPUT, GLOBAL = "Network", "Images", "Output", "Everywhere"
+
+Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 layers.  [default: 50]", rich_help_panel=NETWORK)]
+Stages = Annotated[
+    Any,
+    typer.Option(
+        parser=_stages, metavar="N,N,...", help="Blocks of each stage, not --depth's.", rich_help_panel=NETWORK
+    ),
+]
+Width = Annotated[int | None, typer.Option(help="Filters of stem and first stage.", rich_help_panel=NETWORK)]
+Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
+VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
+Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(render.VERBOSE), rich_help_panel=GLOBAL),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(render.QUIET), rich_help_panel=GLOBAL),
+]
+
+
+def _asked(**options: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if {"depth", "stages"} <= given.keys():
+        raise UsageError("--depth and --stages both say how many blocks there are; give one of them")
+    return given
+
+
+@app.callback(invoke_without_command=True, epilog=_examples("resnet predict dog.png", "resnet summary --depth 50"))
+def _resnet(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", rich_help_panel=GLOBAL)] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify images with a ResNet, from the command line."""
+    render.verbosity = render.VERBOSE if verbose else render.QUIET if quiet else render.NORMAL
+    if version:
+        typer.echo(f"resnet {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(
+    epilog=_examples(
+        "resnet summary",
+        "resnet summary --depth 101 --expand",
+        "resnet summary --stages 2,2,2,2 --width 32 --classes 200 --image-size 64 --format json",
+    )
+)
+def summary(
+    depth: Depth = None,
+    variant: VariantName = None,
+    stages: Stages = None,
+    width: Width = None,
+    classes: Classes = None,
+    image_size: ImageSize = None,
+    expand: Annotated[bool, typer.Option("--expand", help="A row a layer.", rich_help_panel=OUTPUT)] = False,
+    format: Format = "table",
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show a network without building it: shapes, parameters, multiply-accumulates (MACs)."""
+    from resnet_cli import architecture, graph
+
+    asked = _asked(depth=depth, variant=variant, stages=stages, width=width, classes=classes, image_size=image_size)
+    network = graph.resnet(architecture.resnet(**asked))
+    if format == "json":
+        render.summary_json(network)
+    else:
+        render.summary_table(network, expand=expand)
+
+
+@app.command(
+    epilog=_examples(
+        "resnet build -o resnet50.keras",
+        "resnet build --depth 101 --weights imagenet -o resnet101.safetensors",
+        "resnet build --stages 2,2,2,2 --width 32 --classes 10 --image-size 64 -o small.keras",
+    )
+)
+def build(
+    depth: Depth = None,
+    variant: VariantName = None,
+    stages: Stages = None,
+    width: Width = None,
+    classes: Classes = None,
+    image_size: ImageSize = None,
+    weights: Annotated[
+        str, typer.Option(metavar="none|imagenet|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
+    ] = "none",
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="The file: .keras, .weights.h5 or .safetensors.", rich_help_panel=OUTPUT),
+    ] = Path("model.keras"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a ResNet from scratch with Keras and write it to a file."""
+    from resnet_cli import build
+
+    asked = _asked(depth=depth, variant=variant, stages=stages, width=width, classes=classes, image_size=image_size)
+    with render.libraries_muted(), render.Activity("Describing the network") as activity:
+        network = build.build(output, weights, asked, force=force, activity=activity)
+    render.built(network, output)
+
+
+@app.command(
+    epilog=_examples(
+        "resnet predict dog.png",
+        "resnet predict --top-k 5 --depth 101 photos/",
+        "resnet predict --weights model.safetensors --format json photos/ > answers.json",
+    )
+)
+def predict(
+    image: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files and folders.", show_default=False)],
+    top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Labels an image.", rich_help_panel=OUTPUT)] = 3,
+    depth: Depth = None,
+    weights: Annotated[
+        str, typer.Option(metavar="auto|imagenet|FILE", help="What answers.", rich_help_panel=NETWORK)
+    ] = "auto",
+    fit: Annotated[Fit, typer.Option(help="How an image becomes square.", rich_help_panel=IMAGES)] = Fit.CROP,
+    format: Format = "table",
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Name what is in each image: the most probable labels."""
+    from resnet_cli import models
+    from resnet_cli.predict import classify
+
+    with render.libraries_muted():
+        with render.Activity("Reading weights") as activity:
+            model = models.load(weights, _asked(depth=depth), activity)
+            activity.report("Importing Keras")
+            from resnet_cli.keras_model import KerasEngine
+
+            activity.report(f"Building {model.metadata.architecture.name}")
+            engine = KerasEngine(model.graph, model.parameters, model.metadata.preprocessing)
+        answered = render.RECORDS[format](classify(image, model, engine, top_k=top_k, fit=fit))
+    raise typer.Exit(0 if answered else 1)
+
+
+class _Terminated(BaseException):
+    """SIGTERM."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = app(prog_name="resnet", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except ResnetError as error:
+        render.error(str(error))
+        code = error.exit_code
+    except typer.TyperException as error:
+        render.error(error.format_message())
+        code = error.exit_code
+    except _Terminated:
+        code = 128 + signal.SIGTERM
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into the pipe
+        code = 0
+    except Exception as error:
+        if os.environ.get("RESNET_DEBUG") == "1":
+            raise
+        render.error(f"{type(error).__name__}: {error}\nSet RESNET_DEBUG=1 to see where.")
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,94 @@
+"""The network read as a Keras model, and Keras as an engine. Importing this module imports Keras."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from resnet_cli.checkpoints import Arrays
+from resnet_cli.graph import Graph
+from resnet_cli.pretrained import Preprocessing
+
+# One Keras layer for each kind of op.
+LAYERS: dict[str, Callable[[Any], layers.Layer]] = {
+    "ZeroPadding2D": lambda op: layers.ZeroPadding2D(op.padding, name=op.name),
+    "Conv2D": lambda op: layers.Conv2D(
+        op.filters,
+        op.kernel_size,
+        strides=op.stride,
+        padding="same" if op.padding else "valid",
+        use_bias=op.use_bias,
+        name=op.name,
+    ),
+    "BatchNormalization": lambda op: layers.BatchNormalization(epsilon=op.epsilon, name=op.name),
+    "ReLU": lambda op: layers.ReLU(name=op.name),
+    "MaxPooling2D": lambda op: layers.MaxPooling2D(op.pool_size, strides=op.stride, name=op.name),
+    "Add": lambda op: layers.Add(name=op.name),
+    "GlobalAveragePooling2D": lambda op: layers.GlobalAveragePooling2D(name=op.name),
+    "Dense": lambda op: layers.Dense(op.units, activation="softmax", name=op.name),
+}
+
+
+def build(graph: Graph, parameters: Mapping[str, NDArray[Any]] | None = None) -> keras.Model:
+    """Build the Keras model of a network.
+
+    Args:
+        graph: the network.
+        parameters: its arrays by name; where None, Keras's own random initialisation.
+
+    Returns:
+        A functional model from preprocessed images, float32 (batch, size, size, 3), to probabilities.
+    """
+    keras.config.set_image_data_format("channels_last")
+    first, *ops = graph.ops
+    tensors = {first.name: keras.Input(first.output_shape, name=first.name)}
+    for op in ops:
+        inputs = [tensors[name] for name in op.inputs]
+        tensors[op.name] = LAYERS[op.kind](op)(inputs if len(inputs) > 1 else inputs[0])
+    model = keras.Model(tensors[first.name], tensors[ops[-1].name], name=graph.architecture.name)
+    if parameters is not None:
+        for variable in model.variables:
+            variable.assign(parameters[variable.path])
+    return model
+
+
+def arrays(model: keras.Model) -> Arrays:
+    """Return the parameters of a model that `build` made, by name."""
+    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
+
+
+def preprocess(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Turn pixels into what the network wants.
+
+    Args:
+        images: RGB, shape (batch, height, width, 3).
+        preprocessing: order of the channels, means and standard deviations.
+
+    Returns:
+        float32 of the same shape.
+    """
+    ordered = images[..., ::-1] if preprocessing.channels == "BGR" else images
+    mean, std = (np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
+    return (ordered.astype(np.float32) - mean) / std
+
+
+class KerasEngine:
+    """Computes probabilities with Keras."""
+
+    def __init__(self, graph: Graph, parameters: Arrays, preprocessing: Preprocessing) -> None:
+        self.model = build(graph, parameters)
+        self.preprocessing = preprocessing
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Classify a batch.
+
+        Args:
+            images: RGB, shape (batch, size, size, 3).
+
+        Returns:
+            Probabilities, shape (batch, classes).
+        """
+        return np.asarray(self.model.predict_on_batch(preprocess(images, self.preprocessing)))

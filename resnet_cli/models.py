@@ -1,0 +1,93 @@
+"""A model ready to answer: network, parameters, labels and preprocessing, found by name or file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resnet_cli import architecture, cache, checkpoints, graph, labels
+from resnet_cli.architecture import Architecture
+from resnet_cli.checkpoints import Arrays, Checkpoint, Metadata
+from resnet_cli.errors import ModelError
+from resnet_cli.graph import Graph
+from resnet_cli.pretrained import CAFFE, IMAGENET
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that an answer depends on.
+
+    Args:
+        graph: the network.
+        parameters: its arrays by name.
+        metadata: architecture, labels and preprocessing.
+        weights: where the parameters come from, as records report it: `imagenet` or the file as it was named.
+    """
+
+    graph: Graph
+    parameters: Arrays
+    metadata: Metadata
+    weights: str
+
+
+def load(weights: str, asked: dict[str, Any], progress: cache.Progress | None = None) -> Model:
+    """Find weights and read them.
+
+    Args:
+        weights: `auto`, `imagenet`, or a file.
+        asked: arguments of `architecture.resnet` that the user gave; the rest is as the weights say.
+        progress: shows the download, if there is one.
+
+    Raises:
+        ModelError: the weights are not to be had, are damaged, or do not fit what was asked.
+        UsageError: no network can be made of what was asked.
+    """
+    find = NAMED.get(weights)
+    if find is None and not Path(weights).exists():
+        raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
+    path = find(asked, progress) if find else Path(weights)
+    checkpoint = checkpoints.read(path)
+    network = graph.resnet(_architecture(checkpoint.metadata, asked))
+    parameters = _parameters(checkpoint, network)
+    metadata = replace(checkpoint.metadata or default_metadata(network.architecture), architecture=network.architecture)
+    return Model(network, parameters, metadata, "imagenet" if find else weights)
+
+
+def default_metadata(of: Architecture) -> Metadata:
+    """Return what holds for a network that says nothing of itself: Keras's v1 preprocessing."""
+    return Metadata(of, labels.default_labels(of.head.classes), CAFFE)
+
+
+def _imagenet(asked: dict[str, Any], progress: cache.Progress | None) -> Path:
+    depth = architecture.resnet(**asked) and asked.get("depth", 50)
+    return cache.fetch(IMAGENET[depth], progress)
+
+
+def _auto(asked: dict[str, Any], progress: cache.Progress | None) -> Path:
+    """The weights that answer when none are named: the place for a fallback to embedded ones."""
+    return _imagenet(asked, progress)
+
+
+NAMED: dict[str, Callable[[dict[str, Any], cache.Progress | None], Path]] = {"auto": _auto, "imagenet": _imagenet}
+
+
+def _architecture(metadata: Metadata | None, asked: dict[str, Any]) -> Architecture:
+    """Return the network that was asked for; what was not asked is as the file says."""
+    if metadata is None or asked.keys() - {"depth", "image_size"}:
+        return architecture.resnet(**asked)
+    own = metadata.architecture
+    if "depth" in asked:
+        deep = architecture.resnet(asked["depth"], width=own.stages[0].filters)
+        own = replace(own, stages=deep.stages)
+    return replace(own, image_size=asked.get("image_size", own.image_size))
+
+
+def _parameters(checkpoint: Checkpoint, network: Graph) -> Arrays:
+    """Match file and network, and say which depth the file has where that is what went wrong."""
+    try:
+        return checkpoint.parameters(network)
+    except ModelError as error:
+        for depth in architecture.BLOCKS:
+            if checkpoint.names(graph.resnet(architecture.resnet(depth))).values() == checkpoint.arrays.keys():
+                raise ModelError(f"{error}\nIts layers are those of --depth {depth}.") from error
+        raise

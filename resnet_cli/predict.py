@@ -1,0 +1,93 @@
+"""The use case: find -> decode -> batch -> infer -> decode labels -> records."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_cli import images, labels
+from resnet_cli.errors import ImageError, ModelError
+from resnet_cli.labels import Prediction
+from resnet_cli.models import Model
+from resnet_cli.pretrained import Fit
+
+
+class Engine(Protocol):
+    """Computes a model's probabilities."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn RGB images (batch, size, size, 3) into probabilities (batch, classes)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one image.
+
+    Args:
+        image: its name as it was given or found.
+        model, weights: what answered.
+        predictions: the most probable classes, best first; empty for a failed image.
+        error: why it failed, or None.
+    """
+
+    image: str
+    model: str
+    weights: str
+    predictions: tuple[Prediction, ...] = ()
+    error: ImageError | None = None
+
+
+def classify(
+    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, fit: Fit = "crop", batch_size: int = 32
+) -> Iterator[Record]:
+    """Classify images one batch at a time, in memory bounded by the batch.
+
+    Args:
+        inputs: files and folders.
+        model: what answers.
+        engine: what computes it.
+        top_k: predictions an image.
+        fit: how an image becomes square.
+        batch_size: images decoded and computed at once.
+
+    Yields:
+        One record an image, in the order of the inputs, failed images included.
+
+    Raises:
+        ModelError: the network's output is not a probability.
+    """
+    name, size = model.metadata.architecture.name, model.metadata.architecture.image_size
+
+    def decode(path: Path) -> NDArray[np.uint8] | ImageError:
+        try:
+            return images.decode(path, size, fit)
+        except ImageError as error:
+            return error
+
+    paths = images.find(inputs)
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(paths, batch_size)):
+            decoded = list(pool.map(decode, batch))
+            pixels = [image for image in decoded if not isinstance(image, ImageError)]
+            answers = iter(_probabilities(engine, pixels, model.weights))
+            for path, image in zip(batch, decoded, strict=True):
+                if isinstance(image, ImageError):
+                    yield Record(str(path), name, model.weights, error=image)
+                else:
+                    best = labels.top_k(next(answers), model.metadata.labels, top_k)
+                    yield Record(str(path), name, model.weights, predictions=best)
+
+
+def _probabilities(engine: Engine, pixels: list[NDArray[np.uint8]], weights: str) -> NDArray[np.float32]:
+    if not pixels:
+        return np.empty((0, 0), np.float32)
+    probabilities = engine.predict(np.stack(pixels))
+    if not np.isfinite(probabilities).all():
+        raise ModelError(f"{weights}: the network's output is not a number; the weights are damaged")
+    return probabilities

@@ -1,0 +1,288 @@
+"""The only module that prints: results to stdout, everything else to stderr."""
+
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.bar import Bar
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from resnet_cli.graph import Graph, Op
+    from resnet_cli.predict import Record
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+verbosity = NORMAL
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+# Control characters, lone surrogates (bytes that are not UTF-8) and marks that reorder or hide text.
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Return text that a terminal shows and never obeys: unsafe characters become `\uXXXX`."""
+    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _safe_json(value: object) -> str:
+    """Return one line of JSON with unsafe characters escaped, which every JSON reader undoes."""
+    return printable(json.dumps(value, ensure_ascii=False))
+
+
+def _write(text: str) -> None:
+    """Write JSON, which is UTF-8 whatever the locale."""
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
+
+
+def error(message: str) -> None:
+    """Print an error to stderr; its first line says what and which file."""
+    err.print(Text("error: ", "bold red") + Text(_printable_lines(message)), soft_wrap=True)
+
+
+def warning(message: str) -> None:
+    """Print a warning to stderr, unless quiet."""
+    if verbosity > QUIET:
+        err.print(Text("warning: ", "yellow") + Text(_printable_lines(message)), soft_wrap=True)
+
+
+def detail(message: str) -> None:
+    """Print what only `--verbose` shows to stderr."""
+    if verbosity >= VERBOSE:
+        err.print(Text(_printable_lines(message), "dim"), soft_wrap=True)
+
+
+def _printable_lines(message: str) -> str:
+    return "\n".join(printable(line) for line in message.split("\n"))
+
+
+class Activity:
+    """Shows on a terminal that work goes on, and how far a download is.
+
+    `total`, `update`, `reset` and `close` are what pooch calls while it downloads.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._shown = verbosity > QUIET and err.is_terminal
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[size]}"))
+        self._bar = Progress(SpinnerColumn(), *columns, console=err, transient=True, disable=not self._shown)
+        self._task = self._bar.add_task(text, total=None, size="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def report(self, text: str) -> None:
+        """Say what goes on now."""
+        detail(text)
+        self._bar.reset(self._task, total=None, description=printable(text), size="")
+
+    @property
+    def total(self) -> int:
+        """Bytes to download."""
+        return int(self._bar.tasks[0].total or 0)
+
+    @total.setter
+    def total(self, size: int) -> None:
+        if verbosity > QUIET and not self._shown:
+            err.print(f"Downloading {decimal(size)} of weights")
+        self._bar.update(self._task, description="Downloading weights", total=size)
+
+    def update(self, size: int) -> None:
+        """Count bytes that have come."""
+        self._bar.advance(self._task, size)
+        done = decimal(int(self._bar.tasks[0].completed))
+        self._bar.update(self._task, size=f"{done} of {decimal(self.total)}")
+
+    def reset(self) -> None:
+        """Count from zero again."""
+        self._bar.update(self._task, completed=0)
+
+    def close(self) -> None:
+        """End the download."""
+
+
+@contextmanager
+def libraries_muted() -> Iterator[None]:
+    """Keep what libraries log away from the terminal, unless verbose.
+
+    C libraries (TensorFlow, libtiff) write to descriptor 2; so Python's stderr moves to a copy of it meanwhile.
+    """
+    if verbosity >= VERBOSE or os.environ.get("RESNET_DEBUG") == "1":
+        yield
+        return
+    warnings.simplefilter("ignore")
+    logging.disable()
+    real, python_stderr = os.dup(2), sys.stderr
+    with os.fdopen(os.dup(real), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as moved:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        if python_stderr is sys.__stderr__:
+            sys.stderr = moved
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(real, 2)
+            os.close(real)
+            logging.disable(logging.NOTSET)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _totals(ops: Iterable["Op"]) -> dict[str, int]:
+    ops = list(ops)
+    parameters = [parameter for op in ops for parameter in op.parameters]
+    return {
+        "parameters": sum(parameter.size for parameter in parameters),
+        "trainable": sum(parameter.size for parameter in parameters if parameter.trainable),
+        "macs": sum(op.macs for op in ops),
+    }
+
+
+def summary_json(network: "Graph") -> None:
+    """Print a network's layers and totals as one JSON object."""
+    architecture = network.architecture
+    layers = [
+        {"name": op.name, "stage": op.stage, "kind": op.kind, "output_shape": op.output_shape, **_totals([op])}
+        for op in network.ops
+    ]
+    fields = {
+        "model": architecture.name,
+        "image_size": architecture.image_size,
+        "classes": architecture.head.classes,
+        "totals": _totals(network.ops),
+    }
+    rows = ",\n".join(f"  {_safe_json(layer)}" for layer in layers)
+    _write(f'{_safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
+
+
+def summary_table(network: "Graph", *, expand: bool) -> None:
+    """Print a network as a table, a row a stage or a row a layer, with totals."""
+    architecture = network.architecture
+    table = Table(title=f"{architecture.name}, {architecture.image_size} x {architecture.image_size}", show_footer=True)
+    totals = [_count(total) for total in _totals(network.ops).values()]
+    table.add_column("layer" if expand else "stage", "total", overflow="fold")
+    if expand:
+        table.add_column("kind")
+    else:
+        table.add_column("blocks", justify="right")
+    table.add_column("output", justify="right")
+    for name, total in zip(("parameters", "trainable", "MACs"), totals, strict=True):
+        table.add_column(name, total, justify="right")
+    for stage, group in groupby(sorted(network.ops, key=_stage_order(network)), key=lambda op: op.stage):
+        ops = list(group)
+        rows = ops if expand else [ops[-1]]
+        for op in rows:
+            counts = [_count(total) for total in _totals([op] if expand else ops).values()]
+            name, second = (op.name, op.kind) if expand else (stage, str(sum(op.kind == "Add" for op in ops) or ""))
+            table.add_row(name, second, _shape(op.output_shape), *counts, end_section=op is rows[-1] and expand)
+    out.print(table)
+
+
+def _stage_order(network: "Graph") -> Callable[["Op"], int]:
+    stages = list(dict.fromkeys(op.stage for op in network.ops))
+    return lambda op: stages.index(op.stage)
+
+
+def record_fields(record: "Record") -> dict[str, Any]:
+    """Return a record as the JSON object that scripts read."""
+    fields: dict[str, Any] = {"image": record.image, "model": record.model, "weights": record.weights}
+    if record.error:
+        return fields | {"error": {"kind": record.error.kind, "message": str(record.error)}}
+    predictions = [
+        {
+            "rank": prediction.rank,
+            "index": prediction.index,
+            "wnid": prediction.label.wnid,
+            "label": prediction.label.name,
+            "probability": float(f"{prediction.probability:.5g}"),
+        }
+        for prediction in record.predictions
+    ]
+    return fields | {"predictions": predictions}
+
+
+def _complain(record: "Record") -> None:
+    if record.error:
+        error(f"{printable(record.image)}: {record.error}")
+
+
+def records_json(records: Iterable["Record"]) -> bool:
+    """Print records as a JSON array and failures to stderr; return whether all images were answered."""
+    answered = True
+    separator = "[\n"
+    try:
+        for record in records:
+            _complain(record)
+            answered &= record.error is None
+            _write(separator + _safe_json(record_fields(record)))
+            separator = ",\n"
+    finally:
+        _write("[]\n" if separator == "[\n" else "\n]\n")
+    return answered
+
+
+def records_table(records: Iterable["Record"]) -> bool:
+    """Print a table an image and failures to stderr; return whether all images were answered."""
+    answered = True
+    for record in records:
+        _complain(record)
+        answered &= record.error is None
+        if record.error is None:
+            out.print(_prediction_table(record))
+    return answered
+
+
+def _prediction_table(record: "Record") -> Table:
+    wide = out.width >= 72
+    table = Table(
+        title=Text(printable(record.image), "bold"), title_justify="left", show_header=False, width=min(out.width, 88)
+    )
+    table.add_column(justify="right", style="dim", width=len(str(len(record.predictions))))
+    table.add_column(ratio=1)
+    table.add_column(width=20 if wide else 10)
+    table.add_column(justify="right", width=7)
+    if wide:
+        table.add_column(style="dim", width=9)
+    for prediction in record.predictions:
+        probability = prediction.probability
+        row = [str(prediction.rank), Text(printable(prediction.label.display), "bold" if prediction.rank == 1 else "")]
+        bar = Bar(1, 0, probability, color="green")
+        table.add_row(*row, bar, f"{probability:.1%}", *([prediction.label.wnid or ""] if wide else []))
+    return table
+
+
+RECORDS = {"table": records_table, "json": records_json}
+
+
+def built(network: "Graph", path: Path) -> None:
+    """Say on stderr what was written."""
+    if verbosity > QUIET:
+        size = decimal(path.stat().st_size)
+        parameters = _count(_totals(network.ops)["parameters"])
+        err.print(Text(f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"), soft_wrap=True)

@@ -1,0 +1,42 @@
+"""What several tests share: the installed command, the shared files, networks with plausible weights."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+RESNET = Path(sys.executable).with_name("resnet")
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photographs, facts and data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the photographs and facts of {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def resnet(tmp_path: Path) -> Run:
+    """Run the installed `resnet` command with an empty cache and no network."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [RESNET, *map(str, arguments)],
+            env=os.environ
+            | {"RESNET_CACHE_DIR": str(tmp_path / "cache"), "RESNET_OFFLINE": "1", "COLUMNS": "100"}
+            | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,44 @@
+"""Networks with plausible weights, made by Keras alone, as oracles."""
+
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+from keras.src.legacy.saving import legacy_h5_format
+
+APPLICATIONS = {
+    50: keras.applications.ResNet50,
+    101: keras.applications.ResNet101,
+    152: keras.applications.ResNet152,
+}
+
+
+def plausible(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Give a model random kernels, and batch norm statistics near those of its own activations.
+
+    So activations neither die nor explode on the way, and the statistics still matter: they are off by up to 20 %.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+        elif layer.weights:
+            layer.kernel.assign(rng.normal(0, np.sqrt(2 / np.prod(layer.kernel.shape[:-1])), layer.kernel.shape))
+            if layer.bias is not None:
+                layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
+    model(rng.uniform(-128, 128, (4, *model.input_shape[1:])).astype("float32"), training=True)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(layer.moving_mean * rng.uniform(0.8, 1.2, layer.moving_mean.shape))
+            layer.moving_variance.assign(layer.moving_variance * rng.uniform(0.8, 1.2, layer.moving_mean.shape))
+    return model
+
+
+def write_legacy(model: keras.Model, path: Path) -> Path:
+    """Write weights as Keras 2 did, which is the layout of the published files."""
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, model)
+    return path
