@@ -1,18 +1,18 @@
 """The use case: describe -> build with Keras -> write a file."""
 
-import os
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from resnet_cli import architecture, cache, checkpoints, graph, models
+from resnet_cli import architecture, checkpoints, graph, models
 from resnet_cli.checkpoints import Metadata
 from resnet_cli.errors import UsageError
 from resnet_cli.graph import Graph
+from resnet_cli.models import Activity
 
 if TYPE_CHECKING:
     import keras
@@ -41,14 +41,6 @@ WRITERS: dict[str, Callable[["keras.Model", Path, Metadata], None]] = {
     ".weights.h5": _write_weights,
     ".safetensors": _write_safetensors,
 }
-
-
-class Activity(cache.Progress, Protocol):
-    """Is told what goes on, and how far a download is."""
-
-    def report(self, text: str) -> None:
-        """Say what goes on now."""
-        ...
 
 
 def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *, force: bool = False) -> Graph:
@@ -80,7 +72,6 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
         network = graph.resnet(architecture.resnet(**asked))
         parameters, metadata = None, models.default_metadata(network.architecture)
     else:
-        activity.report("Reading weights")
         model = models.load(weights, asked, activity)
         network, parameters, metadata = model.graph, model.parameters, model.metadata
 
@@ -93,5 +84,5 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
     with tempfile.TemporaryDirectory(prefix=".resnet-", dir=out.parent) as folder:
         unfinished = Path(folder) / out.name
         write(keras_network, unfinished, metadata)
-        os.replace(unfinished, out)
+        unfinished.replace(out)
     return network

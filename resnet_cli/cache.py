@@ -17,9 +17,9 @@ from resnet_cli.errors import ModelError
 from resnet_cli.pretrained import Pretrained
 
 # A dead network ends within 10 s: ANSWER is spent once over all attempts, and no attempt follows a STALL.
-ANSWER_SECONDS = 7.0  # all waiting for the first byte of an answer
+ANSWER_SECONDS = 6.0  # all waiting for the first byte of an answer
 CONNECT_SECONDS = 3.0  # for each address of a host
-STALL_SECONDS = 7.0  # between two bytes of an answer
+STALL_SECONDS = 6.0  # between two bytes of an answer
 REMEMBER_SECONDS = 15 * 60
 
 
@@ -67,8 +67,8 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
     if found == row.md5:
         return file
     address = _address(row)
-    what = (f"{file} is damaged; " if found else "") + f"cannot download {_without_password(address)}"
-    advice = f"put the file of {row.url} at {file}, or set RESNET_WEIGHTS_MIRROR to an address that has it"
+    what = f"cannot download {_without_password(address)}"
+    advice = _advice(row, address, f"{file} is damaged: replace it" if found else f"put the file at {file}")
     if os.environ.get("RESNET_OFFLINE", "") not in ("", "0"):
         raise ModelError(f"{what}: RESNET_OFFLINE is set\n{advice}")
     failure = _Failure(file.with_name(f"{file.name}.failed"), _without_password(address))
@@ -81,9 +81,8 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
         failure.remember(reason)
         raise ModelError(f"{what}: {reason}\n{advice}") from error
     except OSError as error:
-        *_, cause = _causes(error)
         raise ModelError(
-            f"cannot write to the cache folder {file.parent}: {getattr(cause, 'strerror', None) or cause}\n"
+            f"cannot write to the cache folder {file.parent}: {_words(error.__cause__ or error)}\n"
             "set RESNET_CACHE_DIR to a folder that has room and may be written to"
         ) from error
     failure.forget()
@@ -105,8 +104,13 @@ def _address(row: Pretrained) -> str:
     return f"{mirror.rstrip('/')}/{row.file}" if mirror else row.url
 
 
+def _advice(row: Pretrained, address: str, by_hand: str) -> str:
+    home = "" if address == row.url else f" (from {row.url})"
+    return f"{by_hand}{home}, or set RESNET_WEIGHTS_MIRROR to an address that has it"
+
+
 def _without_password(address: str) -> str:
-    return re.sub(r"(?<=//)[^/@]*@", "", address)
+    return re.sub(r"^(\w+://)?[^/@]*@", r"\1", address)
 
 
 @dataclass(frozen=True)
@@ -212,13 +216,17 @@ def _explained(error: OSError, host: str) -> Exception:
         return (ValueError if status >= 500 else ModelError)(f"the server answered {status}")
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return ModelError(f"{host} timed out")
-    if isinstance(error, ValueError):  # not an address at all
-        return ModelError(str(error))
+    if isinstance(error, ValueError):  # InvalidURL and its kin; their own words may show a password
+        return ModelError("the address, or that of the proxy, is malformed")
     for cause in causes:
         if isinstance(cause, IncompleteRead) and cause.expected is not None:
             return ValueError(f"cut short: got {cause.partial} of {cause.partial + cause.expected} bytes")
     fate = "lost the" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no"
-    return ValueError(f"{fate} connection to {host} ({getattr(causes[-1], 'strerror', None) or causes[-1]})")
+    return ValueError(f"{fate} connection to {host} ({_words(causes[-1])})")
+
+
+def _words(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _host(address: str) -> str:

@@ -150,9 +150,8 @@ def read(path: Path) -> Checkpoint:
         raise ModelError(f"{path}: {error}") from error
     # HDF5 and safetensors name a damaged file in many ways.
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, SafetensorError) as error:
-        raise ModelError(
-            f"{path}: expected .safetensors, .keras, .weights.h5 or .h5 weights, got a damaged or foreign file ({error})"
-        ) from error
+        expected = "expected .safetensors, .keras, .weights.h5 or .h5 weights"
+        raise ModelError(f"{path}: {expected}, got a damaged or foreign file ({error})") from error
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal
@@ -11,7 +10,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from resnet_cli import __version__, render
-from resnet_cli.architecture import VARIANTS
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.pretrained import Fit
 
@@ -24,7 +22,7 @@ app = typer.Typer(
 
 
 def _examples(*lines: str) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"[cyan]  {line}[/cyan]" for line in lines)])
+    return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
 
 
 def _verbosity(level: int) -> Any:
@@ -43,11 +41,10 @@ def _stages(text: str) -> tuple[int, ...]:
         raise UsageError(f"--stages takes whole numbers with commas between, as in 3,4,6,3, got {text!r}") from error
 
 
-Variant = StrEnum("Variant", {name: name for name in VARIANTS})  # type: ignore[misc]
 TextFormat = Literal["table", "json"]
-NETWORK, IMAGES, OUTPUT, GLOBAL = "Network", "Images", "Output", "Everywhere"
+NETWORK, IMAGES, OUTPUT = "Network", "Images", "Output"
 
-Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 layers.  [default: 50]", rich_help_panel=NETWORK)]
+Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 layers (default 50).", rich_help_panel=NETWORK)]
 Stages = Annotated[
     Any,
     typer.Option(
@@ -61,11 +58,11 @@ VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) o
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(render.VERBOSE), rich_help_panel=GLOBAL),
+    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(render.VERBOSE)),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(render.QUIET), rich_help_panel=GLOBAL),
+    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(render.QUIET)),
 ]
 
 
@@ -77,10 +74,13 @@ def _asked(**options: Any) -> dict[str, Any]:
     return given
 
 
-@app.callback(invoke_without_command=True, epilog=_examples("resnet predict dog.png", "resnet summary --depth 50"))
+@app.callback(
+    invoke_without_command=True,
+    epilog=_examples("resnet predict dog.png", "resnet summary --depth 50", "resnet build -o resnet50.keras"),
+)
 def _resnet(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", rich_help_panel=GLOBAL)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -96,7 +96,7 @@ def _resnet(
     epilog=_examples(
         "resnet summary",
         "resnet summary --depth 101 --expand",
-        "resnet summary --stages 2,2,2,2 --width 32 --classes 200 --image-size 64 --format json",
+        "resnet summary --stages 2,2,2,2 --width 32 --image-size 64 --format json",
     )
 )
 def summary(
@@ -107,16 +107,16 @@ def summary(
     classes: Classes = None,
     image_size: ImageSize = None,
     expand: Annotated[bool, typer.Option("--expand", help="A row a layer.", rich_help_panel=OUTPUT)] = False,
-    format: Format = "table",
+    output_format: Format = "table",
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show a network without building it: shapes, parameters, multiply-accumulates (MACs)."""
+    """Show a network without building it: shapes, parameters and multiply-accumulates."""
     from resnet_cli import architecture, graph
 
     asked = _asked(depth=depth, variant=variant, stages=stages, width=width, classes=classes, image_size=image_size)
     network = graph.resnet(architecture.resnet(**asked))
-    if format == "json":
+    if output_format == "json":
         render.summary_json(network)
     else:
         render.summary_table(network, expand=expand)
@@ -126,7 +126,7 @@ def summary(
     epilog=_examples(
         "resnet build -o resnet50.keras",
         "resnet build --depth 101 --weights imagenet -o resnet101.safetensors",
-        "resnet build --stages 2,2,2,2 --width 32 --classes 10 --image-size 64 -o small.keras",
+        "resnet build --stages 2,2,2,2 --width 32 --classes 10 -o small.keras",
     )
 )
 def build(
@@ -160,18 +160,18 @@ def build(
     epilog=_examples(
         "resnet predict dog.png",
         "resnet predict --top-k 5 --depth 101 photos/",
-        "resnet predict --weights model.safetensors --format json photos/ > answers.json",
+        "resnet predict --weights my.safetensors --format json photos/ > a.json",
     )
 )
 def predict(
-    image: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files and folders.", show_default=False)],
+    image: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Files and folders.")],
     top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Labels an image.", rich_help_panel=OUTPUT)] = 3,
     depth: Depth = None,
     weights: Annotated[
         str, typer.Option(metavar="auto|imagenet|FILE", help="What answers.", rich_help_panel=NETWORK)
     ] = "auto",
     fit: Annotated[Fit, typer.Option(help="How an image becomes square.", rich_help_panel=IMAGES)] = Fit.CROP,
-    format: Format = "table",
+    output_format: Format = "table",
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -187,7 +187,7 @@ def predict(
 
             activity.report(f"Building {model.metadata.architecture.name}")
             engine = KerasEngine(model.graph, model.parameters, model.metadata.preprocessing)
-        answered = render.RECORDS[format](classify(image, model, engine, top_k=top_k, fit=fit))
+        answered = render.RECORDS[output_format](classify(image, model, engine, top_k=top_k, fit=fit))
     raise typer.Exit(0 if answered else 1)
 
 
@@ -215,8 +215,9 @@ def main() -> None:
         code = error.exit_code
     except _Terminated:
         code = 128 + signal.SIGTERM
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into the pipe
+    except SystemExit as error:  # Rich and Typer end so when the reader of a pipe has gone
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
         code = 0
     except Exception as error:
         if os.environ.get("RESNET_DEBUG") == "1":

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-
 from resnet_cli.architecture import Architecture, Stage
 from resnet_cli.errors import UsageError
 
@@ -231,7 +230,7 @@ class _Tape:
 
 
 def residual_block(tape: _Tape, x: Op, name: str, filters: int, stride: int) -> Op:
-    """y = ReLU(F(x) + x), with a projection W x where F changes the shape (He et al. 2015, eq. 1 and 2)."""
+    """Write y = ReLU(F(x) + x), with a projection W x where F changes the shape (He et al. 2015, eq. 1 and 2)."""
     block = tape.architecture.block
     wide = filters * block.expansion
     strides = (stride, 1) if block.strided_conv == 1 else (1, stride)

@@ -36,15 +36,15 @@ GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
 
 GREY_RANGES = {"I": (255, 65535), "F": (1, 255, 65535)}  # full scales in use, by Pillow's mode; all others: 16 bits
 
-SPECIAL_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns beyond this limit and refuses beyond twice the limit
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters comes as an exception
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler, logging prints Pillow's errors
 
 
-def find(inputs: Iterable[str]) -> Iterator[Path]:
-    """Names the images behind the inputs, lazily: one folder at a time is listed.
+def find(inputs: Iterable[str]) -> Iterator[str]:
+    """Name the images behind the inputs, lazily: one folder at a time is listed.
 
     Args:
         inputs: names of files and folders.
@@ -52,21 +52,24 @@ def find(inputs: Iterable[str]) -> Iterator[Path]:
     Yields:
         A file as it is, whether or not it exists, so that every input gets a record. Of a folder, at any depth and
         sorted by name, each file that is an image by suffix or by content; hidden names are left out, a folder that
-        links lead to again is walked once, and a folder that cannot be listed is yielded for `decode` to report.
+        links lead to again is walked once. A folder without images, or one that cannot be listed, is yielded itself
+        for `decode` to report.
     """
     for name in inputs:
         # Path("") is the current folder, which nobody means by an empty name.
         if name and stat.S_ISDIR(_mode(Path(name))):
-            yield from _walk(Path(name))
+            images = _walk(Path(name))
+            yield str(next(images, name))
+            yield from map(str, images)
         else:
-            yield Path(name)
+            yield name
 
 
-def decode(path: Path, size: int, fit: Fit) -> NDArray[np.uint8]:
-    """Reads an image file as `decode_stream` does.
+def decode(name: str | Path, size: int, fit: Fit) -> NDArray[np.uint8]:
+    """Read an image file as `decode_stream` does.
 
     Args:
-        path: the file.
+        name: the file.
         size: side of the square in pixels.
         fit: how the picture becomes square.
 
@@ -76,6 +79,7 @@ def decode(path: Path, size: int, fit: Fit) -> NDArray[np.uint8]:
     Raises:
         ImageError: of the kind `not_found`, `not_a_file`, `permission_denied` or one of `decode_stream`.
     """
+    path = Path(name)
     try:
         # Looked at before it is opened: opening a pipe would wait for its writer.
         mode = path.stat().st_mode
@@ -95,7 +99,7 @@ def decode(path: Path, size: int, fit: Fit) -> NDArray[np.uint8]:
 
 
 def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
-    """Reads the first frame of an image, turned upright, laid over white, in 8-bit RGB and square.
+    """Read the first frame of an image, turned upright, laid over white, in 8-bit RGB and square.
 
     Args:
         file: the bytes of one image; seekable.
@@ -163,7 +167,7 @@ def _suffixes() -> frozenset[str]:
 
 
 def _is_image(path: Path) -> bool:
-    """Tells by the content; reads no more than the header."""
+    """Tell by the content; reads no more than the header."""
     try:
         with Image.open(path, formats=FORMATS):
             return True
@@ -182,7 +186,7 @@ def _opened(file: BinaryIO) -> Image.Image:
 
 
 def _unidentified(file: BinaryIO) -> ImageError:
-    """Tells a damaged image, by the signature it begins with, from a file that is no image."""
+    """Tell a damaged image, by the signature it begins with, from a file that is no image."""
     file.seek(0)
     head = file.read(16)
     signatures = [accept for name in FORMATS if (accept := Image.OPEN[name][1])]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from resnet_cli import architecture, cache, checkpoints, graph, labels
 from resnet_cli.architecture import Architecture
@@ -30,13 +30,20 @@ class Model:
     weights: str
 
 
-def load(weights: str, asked: dict[str, Any], progress: cache.Progress | None = None) -> Model:
+class Activity(cache.Progress, Protocol):
+    """Is told what goes on, and how far a download is."""
+
+    def report(self, text: str) -> None:
+        """Say what goes on now."""
+
+
+def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
     """Find weights and read them.
 
     Args:
         weights: `auto`, `imagenet`, or a file.
         asked: arguments of `architecture.resnet` that the user gave; the rest is as the weights say.
-        progress: shows the download, if there is one.
+        activity: is told what goes on.
 
     Raises:
         ModelError: the weights are not to be had, are damaged, or do not fit what was asked.
@@ -45,7 +52,9 @@ def load(weights: str, asked: dict[str, Any], progress: cache.Progress | None = 
     find = NAMED.get(weights)
     if find is None and not Path(weights).exists():
         raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
-    path = find(asked, progress) if find else Path(weights)
+    activity.report("Looking for weights")
+    path = find(asked, activity) if find else Path(weights)
+    activity.report(f"Reading {path}")
     checkpoint = checkpoints.read(path)
     network = graph.resnet(_architecture(checkpoint.metadata, asked))
     parameters = _parameters(checkpoint, network)
@@ -58,17 +67,20 @@ def default_metadata(of: Architecture) -> Metadata:
     return Metadata(of, labels.default_labels(of.head.classes), CAFFE)
 
 
-def _imagenet(asked: dict[str, Any], progress: cache.Progress | None) -> Path:
-    depth = architecture.resnet(**asked) and asked.get("depth", 50)
-    return cache.fetch(IMAGENET[depth], progress)
+def _imagenet(asked: dict[str, Any], progress: cache.Progress) -> Path:
+    wanted = architecture.resnet(**asked)
+    for row in IMAGENET.values():
+        if replace(wanted, image_size=224) == architecture.resnet(row.depth, variant=row.variant):
+            return cache.fetch(row, progress)
+    raise ModelError(f"no ImageNet weights are published for {wanted.name} with {wanted.head.classes} classes")
 
 
-def _auto(asked: dict[str, Any], progress: cache.Progress | None) -> Path:
-    """The weights that answer when none are named: the place for a fallback to embedded ones."""
+def _auto(asked: dict[str, Any], progress: cache.Progress) -> Path:
+    """Find the weights that answer when none are named."""
     return _imagenet(asked, progress)
 
 
-NAMED: dict[str, Callable[[dict[str, Any], cache.Progress | None], Path]] = {"auto": _auto, "imagenet": _imagenet}
+NAMED: dict[str, Callable[[dict[str, Any], cache.Progress], Path]] = {"auto": _auto, "imagenet": _imagenet}
 
 
 def _architecture(metadata: Metadata | None, asked: dict[str, Any]) -> Architecture:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +21,6 @@ class Engine(Protocol):
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn RGB images (batch, size, size, 3) into probabilities (batch, classes)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Record:
 
 
 def classify(
-    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, fit: Fit = "crop", batch_size: int = 32
+    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, fit: Fit = Fit.CROP, batch_size: int = 32
 ) -> Iterator[Record]:
     """Classify images one batch at a time, in memory bounded by the batch.
 
@@ -64,7 +62,7 @@ def classify(
     """
     name, size = model.metadata.architecture.name, model.metadata.architecture.image_size
 
-    def decode(path: Path) -> NDArray[np.uint8] | ImageError:
+    def decode(path: str) -> NDArray[np.uint8] | ImageError:
         try:
             return images.decode(path, size, fit)
         except ImageError as error:
@@ -78,10 +76,10 @@ def classify(
             answers = iter(_probabilities(engine, pixels, model.weights))
             for path, image in zip(batch, decoded, strict=True):
                 if isinstance(image, ImageError):
-                    yield Record(str(path), name, model.weights, error=image)
+                    yield Record(path, name, model.weights, error=image)
                 else:
                     best = labels.top_k(next(answers), model.metadata.labels, top_k)
-                    yield Record(str(path), name, model.weights, predictions=best)
+                    yield Record(path, name, model.weights, predictions=best)
 
 
 def _probabilities(engine: Engine, pixels: list[NDArray[np.uint8]], weights: str) -> NDArray[np.float32]:

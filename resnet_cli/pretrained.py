@@ -109,7 +109,7 @@ def _imagenet(depth: int, md5: str, size_mb: int | None, top1: float, top5: floa
 
 
 # MD5: WEIGHTS_HASHES in keras/src/applications/resnet.py. Accuracy: ImageNet validation set, short side 256 bicubic,
-# centre crop 224 (project facts, weights.md; https://keras.io/api/applications rounds the same numbers).
+# centre crop 224 (https://keras.io/api/applications gives them rounded).
 IMAGENET: dict[int, Pretrained] = {
     row.depth: row
     for row in (

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -77,6 +78,7 @@ class Activity:
     """
 
     def __init__(self, text: str) -> None:
+        self._started = time.monotonic()
         self._shown = verbosity > QUIET and err.is_terminal
         columns = (TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[size]}"))
         self._bar = Progress(SpinnerColumn(), *columns, console=err, transient=True, disable=not self._shown)
@@ -91,7 +93,7 @@ class Activity:
 
     def report(self, text: str) -> None:
         """Say what goes on now."""
-        detail(text)
+        detail(f"{time.monotonic() - self._started:.2f} s: {text}")
         self._bar.reset(self._task, total=None, description=printable(text), size="")
 
     @property
@@ -150,10 +152,6 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
 def _totals(ops: Iterable["Op"]) -> dict[str, int]:
     ops = list(ops)
     parameters = [parameter for op in ops for parameter in op.parameters]
@@ -185,22 +183,33 @@ def summary_table(network: "Graph", *, expand: bool) -> None:
     """Print a network as a table, a row a stage or a row a layer, with totals."""
     architecture = network.architecture
     table = Table(title=f"{architecture.name}, {architecture.image_size} x {architecture.image_size}", show_footer=True)
-    totals = [_count(total) for total in _totals(network.ops).values()]
-    table.add_column("layer" if expand else "stage", "total", overflow="fold")
-    if expand:
-        table.add_column("kind")
-    else:
-        table.add_column("blocks", justify="right")
-    table.add_column("output", justify="right")
-    for name, total in zip(("parameters", "trainable", "MACs"), totals, strict=True):
-        table.add_column(name, total, justify="right")
-    for stage, group in groupby(sorted(network.ops, key=_stage_order(network)), key=lambda op: op.stage):
-        ops = list(group)
-        rows = ops if expand else [ops[-1]]
-        for op in rows:
-            counts = [_count(total) for total in _totals([op] if expand else ops).values()]
-            name, second = (op.name, op.kind) if expand else (stage, str(sum(op.kind == "Add" for op in ops) or ""))
-            table.add_row(name, second, _shape(op.output_shape), *counts, end_section=op is rows[-1] and expand)
+    columns = ["layer", "kind"] if expand else ["stage", "blocks"]
+    columns += ["output", "parameters", "trainable", "MACs"]
+    totals = dict(zip(columns[3:], map(_count, _totals(network.ops).values()), strict=True))
+    if out.width < (110 if expand else 78):
+        columns = [column for column in columns if column not in ("kind", "trainable")]
+    for column in columns:
+        left = column in ("layer", "stage", "kind")
+        footer = "total" if column == columns[0] else totals.get(column, "")
+        table.add_column(column, footer, justify="left" if left else "right", no_wrap=column == columns[0])
+
+    ops = sorted(network.ops, key=_stage_order(network))
+    for stage, group in groupby(ops, key=lambda op: op.stage):
+        members = list(group)
+        for op in members if expand else members[-1:]:
+            counts = _totals([op] if expand else members)
+            blocks = sum(member.kind == "Add" for member in members)
+            cells = {
+                "layer": op.name,
+                "kind": op.kind,
+                "stage": stage,
+                "blocks": str(blocks or ""),
+                "output": " x ".join(map(str, op.output_shape)),
+                "parameters": _count(counts["parameters"]),
+                "trainable": _count(counts["trainable"]),
+                "MACs": _count(counts["macs"]),
+            }
+            table.add_row(*(cells[column] for column in columns), end_section=expand and op is members[-1])
     out.print(table)
 
 
@@ -271,9 +280,9 @@ def _prediction_table(record: "Record") -> Table:
         table.add_column(style="dim", width=9)
     for prediction in record.predictions:
         probability = prediction.probability
-        row = [str(prediction.rank), Text(printable(prediction.label.display), "bold" if prediction.rank == 1 else "")]
-        bar = Bar(1, 0, probability, color="green")
-        table.add_row(*row, bar, f"{probability:.1%}", *([prediction.label.wnid or ""] if wide else []))
+        label = Text(printable(prediction.label.display), "bold" if prediction.rank == 1 else "")
+        wnid = [prediction.label.wnid or ""] if wide else []
+        table.add_row(str(prediction.rank), label, Bar(1, 0, probability, color="green"), f"{probability:.1%}", *wnid)
     return table
 
 
@@ -283,6 +292,7 @@ RECORDS = {"table": records_table, "json": records_json}
 def built(network: "Graph", path: Path) -> None:
     """Say on stderr what was written."""
     if verbosity > QUIET:
-        size = decimal(path.stat().st_size)
         parameters = _count(_totals(network.ops)["parameters"])
-        err.print(Text(f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"), soft_wrap=True)
+        size = decimal(path.stat().st_size)
+        text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
+        err.print(Text(text), soft_wrap=True)
