@@ -36,6 +36,8 @@ def _write_safetensors(model: "keras.Model", path: Path, metadata: Metadata) -> 
     checkpoints.write_safetensors(path, keras_model.arrays(model), metadata)
 
 
+MAX_PARAMETERS = 2 * 10**9  # 8 GB of float32
+
 WRITERS: dict[str, Callable[["keras.Model", Path, Metadata], None]] = {
     ".keras": _write_keras,
     ".weights.h5": _write_weights,
@@ -74,6 +76,9 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
     else:
         model = models.load(weights, asked, activity)
         network, parameters, metadata = model.graph, model.parameters, model.metadata
+
+    if (count := graph.totals(network.ops).parameters) > MAX_PARAMETERS:
+        raise UsageError(f"a network to build may have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
 
     activity.report("Importing Keras")
     from resnet_cli import keras_model

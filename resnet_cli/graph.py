@@ -4,6 +4,7 @@ Keras, the summary and every other engine read `graph(architecture)`; none of th
 Layers are named and ordered as `keras.applications` names and orders them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -179,6 +180,26 @@ class Dense(Op):
     def macs(self) -> int:
         """Multiply-accumulates for one image."""
         return self.input_shape[0] * self.units
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What ops cost together: values of all and of trainable parameters, multiply-accumulates for one image."""
+
+    parameters: int
+    trainable: int
+    macs: int
+
+
+def totals(ops: Iterable[Op]) -> Totals:
+    """Add up what ops cost."""
+    ops = list(ops)
+    parameters = [parameter for op in ops for parameter in op.parameters]
+    return Totals(
+        sum(parameter.size for parameter in parameters),
+        sum(parameter.size for parameter in parameters if parameter.trainable),
+        sum(op.macs for op in ops),
+    )
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _architecture(metadata: Metadata | None, asked: dict[str, Any]) -> Architect
     own = metadata.architecture
     if "depth" in asked:
         deep = architecture.resnet(asked["depth"], width=own.stages[0].filters)
-        own = replace(own, stages=deep.stages)
+        own = replace(own, name=deep.name, stages=deep.stages)
     return replace(own, image_size=asked.get("image_size", own.image_size))
 
 

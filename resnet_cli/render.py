@@ -7,8 +7,9 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, astuple
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,8 +21,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from resnet_cli.graph import Graph, totals
+
 if TYPE_CHECKING:
-    from resnet_cli.graph import Graph, Op
     from resnet_cli.predict import Record
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
@@ -152,52 +154,41 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
-def _totals(ops: Iterable["Op"]) -> dict[str, int]:
-    ops = list(ops)
-    parameters = [parameter for op in ops for parameter in op.parameters]
-    return {
-        "parameters": sum(parameter.size for parameter in parameters),
-        "trainable": sum(parameter.size for parameter in parameters if parameter.trainable),
-        "macs": sum(op.macs for op in ops),
-    }
-
-
-def summary_json(network: "Graph") -> None:
+def summary_json(network: Graph) -> None:
     """Print a network's layers and totals as one JSON object."""
     architecture = network.architecture
     layers = [
-        {"name": op.name, "stage": op.stage, "kind": op.kind, "output_shape": op.output_shape, **_totals([op])}
+        {"name": op.name, "stage": op.stage, "kind": op.kind, "output_shape": op.output_shape, **asdict(totals([op]))}
         for op in network.ops
     ]
     fields = {
         "model": architecture.name,
         "image_size": architecture.image_size,
         "classes": architecture.head.classes,
-        "totals": _totals(network.ops),
+        "totals": asdict(totals(network.ops)),
     }
     rows = ",\n".join(f"  {_safe_json(layer)}" for layer in layers)
     _write(f'{_safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
 
 
-def summary_table(network: "Graph", *, expand: bool) -> None:
+def summary_table(network: Graph, *, expand: bool) -> None:
     """Print a network as a table, a row a stage or a row a layer, with totals."""
     architecture = network.architecture
     table = Table(title=f"{architecture.name}, {architecture.image_size} x {architecture.image_size}", show_footer=True)
     columns = ["layer", "kind"] if expand else ["stage", "blocks"]
     columns += ["output", "parameters", "trainable", "MACs"]
-    totals = dict(zip(columns[3:], map(_count, _totals(network.ops).values()), strict=True))
+    footers = dict(zip(columns[3:], map(_count, astuple(totals(network.ops))), strict=True))
     if out.width < (110 if expand else 78):
         columns = [column for column in columns if column not in ("kind", "trainable")]
     for column in columns:
         left = column in ("layer", "stage", "kind")
-        footer = "total" if column == columns[0] else totals.get(column, "")
+        footer = "total" if column == columns[0] else footers.get(column, "")
         table.add_column(column, footer, justify="left" if left else "right", no_wrap=column == columns[0])
 
-    ops = sorted(network.ops, key=_stage_order(network))
-    for stage, group in groupby(ops, key=lambda op: op.stage):
+    for stage, group in groupby(network.ops, key=lambda op: op.stage):
         members = list(group)
         for op in members if expand else members[-1:]:
-            counts = _totals([op] if expand else members)
+            counts = totals([op] if expand else members)
             blocks = sum(member.kind == "Add" for member in members)
             cells = {
                 "layer": op.name,
@@ -205,17 +196,12 @@ def summary_table(network: "Graph", *, expand: bool) -> None:
                 "stage": stage,
                 "blocks": str(blocks or ""),
                 "output": " x ".join(map(str, op.output_shape)),
-                "parameters": _count(counts["parameters"]),
-                "trainable": _count(counts["trainable"]),
-                "MACs": _count(counts["macs"]),
+                "parameters": _count(counts.parameters),
+                "trainable": _count(counts.trainable),
+                "MACs": _count(counts.macs),
             }
             table.add_row(*(cells[column] for column in columns), end_section=expand and op is members[-1])
     out.print(table)
-
-
-def _stage_order(network: "Graph") -> Callable[["Op"], int]:
-    stages = list(dict.fromkeys(op.stage for op in network.ops))
-    return lambda op: stages.index(op.stage)
 
 
 def record_fields(record: "Record") -> dict[str, Any]:
@@ -289,10 +275,10 @@ def _prediction_table(record: "Record") -> Table:
 RECORDS = {"table": records_table, "json": records_json}
 
 
-def built(network: "Graph", path: Path) -> None:
+def built(network: Graph, path: Path) -> None:
     """Say on stderr what was written."""
     if verbosity > QUIET:
-        parameters = _count(_totals(network.ops)["parameters"])
+        parameters = _count(totals(network.ops).parameters)
         size = decimal(path.stat().st_size)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         err.print(Text(text), soft_wrap=True)

@@ -164,6 +164,11 @@ def test_build_refuses_other_outputs(resnet: Run, tmp_path: Path, output: str, c
     assert message in result.stderr
 
 
+def test_a_network_beyond_all_memory_is_refused(resnet: Run, tmp_path: Path) -> None:
+    result = resnet("build", "--width", 100_000, "-o", tmp_path / "huge.keras")
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+
+
 def test_killed_build_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:
     process = subprocess.Popen([RESNET, "build", "--depth", "101", "-o", tmp_path / "model.weights.h5"])
     while not list(tmp_path.glob("*/*")):  # the unfinished file, in its temporary folder
@@ -277,7 +282,13 @@ def test_a_closed_pipe_ends_the_run_silently(weights: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_the_run_with_their_code(weights: Path, number: int, code: int) -> None:
     arguments = ["predict", "--weights", weights, *[SAMPLES] * 200]
-    process = subprocess.Popen([RESNET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [RESNET, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job in the background has none
+    )
     assert process.stdout.readline()
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
