@@ -1,6 +1,5 @@
 """The use case: describe -> build with Keras -> write a file."""
 
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
-from resnet_cli import architecture, checkpoints, graph, models
+from resnet_cli import architecture, checkpoints, files, graph, models
 from resnet_cli.checkpoints import Metadata
 from resnet_cli.errors import UsageError
 from resnet_cli.graph import Graph
@@ -67,27 +66,22 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
         raise UsageError(f"{out}: the name must end with {', '.join(WRITERS)}")
     if out.exists() and not force:
         raise UsageError(f"{out} exists; --force replaces it")
-    if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"{out}: expected a file in an existing folder")
 
-    if weights == "none":
-        network = graph.resnet(architecture.resnet(**asked))
-        parameters, metadata = None, models.default_metadata(network.architecture)
-    else:
-        model = models.load(weights, asked, activity)
-        network, parameters, metadata = model.graph, model.parameters, model.metadata
+    with files.replacing(out) as unfinished:
+        if weights == "none":
+            network = graph.resnet(architecture.resnet(**asked))
+            parameters, metadata = None, models.default_metadata(network.architecture)
+        else:
+            model = models.load(weights, asked, activity)
+            network, parameters, metadata = model.graph, model.parameters, model.metadata
+        if (count := graph.totals(network.ops).parameters) > MAX_PARAMETERS:
+            raise UsageError(f"a network to build may have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
 
-    if (count := graph.totals(network.ops).parameters) > MAX_PARAMETERS:
-        raise UsageError(f"a network to build may have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
+        activity.report("Importing Keras")
+        from resnet_cli import keras_model
 
-    activity.report("Importing Keras")
-    from resnet_cli import keras_model
-
-    activity.report(f"Building {network.architecture.name}")
-    keras_network = keras_model.build(network, parameters)
-    activity.report(f"Writing {out.name}")
-    with tempfile.TemporaryDirectory(prefix=".resnet-", dir=out.parent) as folder:
-        unfinished = Path(folder) / out.name
+        activity.report(f"Building {network.architecture.name}")
+        keras_network = keras_model.build(network, parameters)
+        activity.report(f"Writing {out.name}")
         write(keras_network, unfinished, metadata)
-        unfinished.replace(out)
     return network

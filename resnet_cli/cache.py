@@ -17,9 +17,9 @@ from resnet_cli.errors import ModelError
 from resnet_cli.pretrained import Pretrained
 
 # A dead network ends within 10 s: ANSWER is spent once over all attempts, and no attempt follows a STALL.
-ANSWER_SECONDS = 6.0  # all waiting for the first byte of an answer
+ANSWER_SECONDS = 5.0  # all waiting for the first byte of an answer
 CONNECT_SECONDS = 3.0  # for each address of a host
-STALL_SECONDS = 6.0  # between two bytes of an answer
+STALL_SECONDS = 5.0  # between two bytes of an answer
 REMEMBER_SECONDS = 15 * 60
 
 

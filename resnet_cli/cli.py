@@ -5,13 +5,17 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from resnet_cli import __version__, render
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.pretrained import Fit
+
+if TYPE_CHECKING:
+    from resnet_cli.models import Model
+    from resnet_cli.predict import Engine
 
 app = typer.Typer(
     name="resnet",
@@ -55,6 +59,8 @@ Width = Annotated[int | None, typer.Option(help="Filters of stem and first stage
 Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
 VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
+Weights = Annotated[str, typer.Option(metavar="auto|imagenet|FILE", help="What answers.", rich_help_panel=NETWORK)]
+FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
@@ -167,28 +173,66 @@ def predict(
     image: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Files and folders.")],
     top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Labels an image.", rich_help_panel=OUTPUT)] = 3,
     depth: Depth = None,
-    weights: Annotated[
-        str, typer.Option(metavar="auto|imagenet|FILE", help="What answers.", rich_help_panel=NETWORK)
-    ] = "auto",
-    fit: Annotated[Fit, typer.Option(help="How an image becomes square.", rich_help_panel=IMAGES)] = Fit.CROP,
+    weights: Weights = "auto",
+    fit: FitOption = Fit.CROP,
     output_format: Format = "table",
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Name what is in each image: the most probable labels."""
-    from resnet_cli import models
     from resnet_cli.predict import classify
 
     with render.libraries_muted():
-        with render.Activity("Reading weights") as activity:
-            model = models.load(weights, _asked(depth=depth), activity)
-            activity.report("Importing Keras")
-            from resnet_cli.keras_model import KerasEngine
-
-            activity.report(f"Building {model.metadata.architecture.name}")
-            engine = KerasEngine(model.graph, model.parameters, model.metadata.preprocessing)
+        model, engine = _ready(weights, _asked(depth=depth))
         answered = render.RECORDS[output_format](classify(image, model, engine, top_k=top_k, fit=fit))
     raise typer.Exit(0 if answered else 1)
+
+
+@app.command(
+    epilog=_examples(
+        "resnet evaluate val/",
+        "resnet evaluate --weights my.safetensors --mistakes mistakes.csv val/",
+        "resnet evaluate --confusion confusion.png --format json val/",
+    )
+)
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with a folder a class.")],
+    depth: Depth = None,
+    weights: Weights = "auto",
+    fit: FitOption = Fit.CROP,
+    per_class: Annotated[Path | None, typer.Option(help="Write a row a class: CSV.", rich_help_panel=OUTPUT)] = None,
+    confusion: Annotated[Path | None, typer.Option(help="Draw the confusion: PNG.", rich_help_panel=OUTPUT)] = None,
+    mistakes: Annotated[Path | None, typer.Option(help="Write wrong answers: CSV.", rich_help_panel=OUTPUT)] = None,
+    output_format: Format = "table",
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how good a model is on images whose class their folder names."""
+    from resnet_cli import evaluate
+
+    with render.libraries_muted():
+        model, engine = _ready(weights, _asked(depth=depth))
+        evaluation = evaluate.evaluate(data, model, engine, fit=fit)
+        for write, path in ((evaluate.write_classes, per_class), (evaluate.write_mistakes, mistakes)):
+            if path:
+                write(evaluation, path)
+        if confusion:
+            evaluate.draw_confusion(evaluation, confusion)
+    render.EVALUATIONS[output_format](evaluation, model)
+    raise typer.Exit(1 if evaluation.failures else 0)
+
+
+def _ready(weights: str, asked: dict[str, Any]) -> "tuple[Model, Engine]":
+    """Load a model and the engine that computes it, and show that work goes on."""
+    from resnet_cli import models
+
+    with render.Activity("Reading weights") as activity:
+        model = models.load(weights, asked, activity)
+        activity.report("Importing Keras")
+        from resnet_cli.keras_model import KerasEngine
+
+        activity.report(f"Building {model.metadata.architecture.name}")
+        return model, KerasEngine(model.graph, model.parameters, model.metadata.preprocessing)
 
 
 class _Terminated(BaseException):

@@ -42,7 +42,7 @@ class Record:
 
 
 def classify(
-    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, fit: Fit = Fit.CROP, batch_size: int = 32
+    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, fit: Fit = Fit.CROP
 ) -> Iterator[Record]:
     """Classify images one batch at a time, in memory bounded by the batch.
 
@@ -52,7 +52,6 @@ def classify(
         engine: what computes it.
         top_k: predictions an image.
         fit: how an image becomes square.
-        batch_size: images decoded and computed at once.
 
     Yields:
         One record an image, in the order of the inputs, failed images included.
@@ -60,7 +59,33 @@ def classify(
     Raises:
         ModelError: the network's output is not a probability.
     """
-    name, size = model.metadata.architecture.name, model.metadata.architecture.image_size
+    name = model.metadata.architecture.name
+    for path, answer in answers(images.find(inputs), model, engine, fit=fit):
+        if isinstance(answer, ImageError):
+            yield Record(path, name, model.weights, error=answer)
+        else:
+            yield Record(path, name, model.weights, labels.top_k(answer, model.metadata.labels, top_k))
+
+
+def answers(
+    paths: Iterable[str], model: Model, engine: Engine, *, fit: Fit = Fit.CROP, batch_size: int = 32
+) -> Iterator[tuple[str, NDArray[np.float32] | ImageError]]:
+    """Compute the probabilities of images.
+
+    Args:
+        paths: files.
+        model: what answers.
+        engine: what computes it.
+        fit: how an image becomes square.
+        batch_size: images decoded and computed at once.
+
+    Yields:
+        Each path with its probabilities (classes,), or with the reason why there are none; in order.
+
+    Raises:
+        ModelError: the network's output is not a probability.
+    """
+    size = model.metadata.architecture.image_size
 
     def decode(path: str) -> NDArray[np.uint8] | ImageError:
         try:
@@ -68,18 +93,14 @@ def classify(
         except ImageError as error:
             return error
 
-    paths = images.find(inputs)
+    remaining = iter(paths)
     with ThreadPoolExecutor() as pool:
-        while batch := list(islice(paths, batch_size)):
+        while batch := list(islice(remaining, batch_size)):
             decoded = list(pool.map(decode, batch))
             pixels = [image for image in decoded if not isinstance(image, ImageError)]
-            answers = iter(_probabilities(engine, pixels, model.weights))
+            probabilities = iter(_probabilities(engine, pixels, model.weights))
             for path, image in zip(batch, decoded, strict=True):
-                if isinstance(image, ImageError):
-                    yield Record(path, name, model.weights, error=image)
-                else:
-                    best = labels.top_k(next(answers), model.metadata.labels, top_k)
-                    yield Record(path, name, model.weights, predictions=best)
+                yield path, image if isinstance(image, ImageError) else next(probabilities)
 
 
 def _probabilities(engine: Engine, pixels: list[NDArray[np.uint8]], weights: str) -> NDArray[np.float32]:

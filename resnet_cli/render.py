@@ -24,6 +24,8 @@ from rich.text import Text
 from resnet_cli.graph import Graph, totals
 
 if TYPE_CHECKING:
+    from resnet_cli.evaluate import Evaluation
+    from resnet_cli.models import Model
     from resnet_cli.predict import Record
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
@@ -282,3 +284,46 @@ def built(network: Graph, path: Path) -> None:
         size = decimal(path.stat().st_size)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         err.print(Text(text), soft_wrap=True)
+
+
+def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:
+    """Print an evaluation as one JSON object."""
+    (top1, *interval1), (top5, *interval5) = evaluation.top(1), evaluation.top(5)
+    fields = {
+        "model": model.metadata.architecture.name,
+        "weights": model.weights,
+        "images": len(evaluation.answers),
+        "failed": len(evaluation.failures),
+        "top1": top1,
+        "top1_interval": interval1,
+        "top5": top5,
+        "top5_interval": interval5,
+        "loss": evaluation.loss,
+        "calibration_error": evaluation.calibration_error,
+        "images_per_second": evaluation.images_per_second,
+    }
+    _complain_of(evaluation)
+    _write(_safe_json(fields) + "\n")
+
+
+def evaluation_table(evaluation: "Evaluation", model: "Model") -> None:
+    """Print an evaluation as a table."""
+    _complain_of(evaluation)
+    table = Table(title=f"{model.metadata.architecture.name}, {printable(model.weights)}", show_header=False)
+    table.add_row("images", _count(len(evaluation.answers)))
+    table.add_row("failed", _count(len(evaluation.failures)))
+    for k in (1, 5):
+        share, low, high = evaluation.top(k)
+        table.add_row(f"top-{k}", f"{share:.2%}  (95 %: {low:.2%} to {high:.2%})")
+    table.add_row("loss", f"{evaluation.loss:.4f}")
+    table.add_row("calibration error", f"{evaluation.calibration_error:.2%}")
+    table.add_row("images a second", f"{evaluation.images_per_second:.1f}")
+    out.print(table)
+
+
+def _complain_of(evaluation: "Evaluation") -> None:
+    for path, reason in evaluation.failures:
+        error(f"{printable(path)}: {reason}")
+
+
+EVALUATIONS = {"table": evaluation_table, "json": evaluation_json}

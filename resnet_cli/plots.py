@@ -1,0 +1,34 @@
+"""Pictures for reports. Importing this module imports matplotlib."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+matplotlib.use("agg")  # draws without a screen
+
+MOST_NAMES = 40  # more class names than this would overlap
+
+
+def confusion(matrix: NDArray[np.int64], names: list[str], path: Path) -> None:
+    """Draw which classes are taken for which, in percent of each true class.
+
+    Args:
+        matrix: images by true and predicted class, shape (classes, classes).
+        names: one a class.
+        path: the picture to write; its suffix is its format.
+    """
+    present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    matrix = matrix[np.ix_(present, present)]
+    percent = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = float(np.clip(len(present) / 4, 5, 16))
+    figure = Figure((side + 1, side), layout="constrained")
+    axes = figure.add_subplot(xlabel="predicted", ylabel="true")
+    figure.colorbar(axes.imshow(percent, cmap="viridis", vmin=0, vmax=100), label="% of the true class", shrink=0.8)
+    if len(present) <= MOST_NAMES:
+        shown = [names[i] for i in present]
+        axes.set_xticks(range(len(present)), shown, rotation=90)
+        axes.set_yticks(range(len(present)), shown)
+    figure.savefig(path)

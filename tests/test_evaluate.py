@@ -1,0 +1,162 @@
+"""Evaluation against scikit-learn's figures on the same predictions."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn import metrics
+
+from resnet_cli import architecture, evaluate, graph
+from resnet_cli.checkpoints import Metadata
+from resnet_cli.errors import UsageError
+from resnet_cli.labels import Label, imagenet
+from resnet_cli.models import Model
+from resnet_cli.pretrained import CAFFE
+
+LABELS = tuple(Label(name, f"n0000000{i}") for i, name in enumerate(["ant", "bee", "cat", "dog", "eel", "fly", "gnu"]))
+COUNT, SIZE = 40, 32
+
+
+class Recorder:
+    """An engine whose answers are known beforehand: the first pixel of an image says which."""
+
+    def __init__(self, probabilities: NDArray[np.float32]) -> None:
+        self.probabilities = probabilities
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self.probabilities[images[:, 0, 0, 0].astype(int) + 256 * images[:, 0, 0, 1].astype(int)]
+
+
+@pytest.fixture(scope="module")
+def probabilities() -> NDArray[np.float32]:
+    return np.random.default_rng(4).dirichlet(np.full(7, 0.4), COUNT * 6).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six folders, named by label, WordNet id or index, and a class without a folder."""
+    root = tmp_path_factory.mktemp("tree")
+    for c, folder in enumerate(["ant", "n00000001", "2", "dog", "4", "fly"]):
+        (root / folder).mkdir()
+        for i in range(c * COUNT, (c + 1) * COUNT):
+            Image.new("RGB", (SIZE, SIZE), (i % 256, i // 256, 0)).save(root / folder / f"{i:04}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def evaluation(tree: Path, probabilities: NDArray[np.float32]) -> evaluate.Evaluation:
+    described = architecture.resnet(stages=(1, 1, 1, 1), width=1, classes=7, image_size=SIZE)
+    network = graph.resnet(described)
+    model = Model(network, {}, Metadata(described, LABELS, CAFFE), "none")
+    return evaluate.evaluate(tree, model, Recorder(probabilities))
+
+
+@pytest.fixture(scope="module")
+def true() -> NDArray[np.int64]:
+    order = sorted(range(6), key=lambda c: ["ant", "n00000001", "2", "dog", "4", "fly"][c])
+    assert order != list(range(6))
+    return np.repeat(np.arange(6), COUNT)
+
+
+def _by_image(evaluation: evaluate.Evaluation) -> list[evaluate.Answer]:
+    return sorted(evaluation.answers, key=lambda answer: Path(answer.image).name)
+
+
+def test_figures_are_those_of_scikit_learn(
+    evaluation: evaluate.Evaluation, probabilities: NDArray[np.float32], true: NDArray[np.int64]
+) -> None:
+    predicted = probabilities.argmax(1)
+    classes = np.arange(7)
+    assert [a.true for a in _by_image(evaluation)] == list(true)
+    assert evaluation.top(1)[0] == pytest.approx(metrics.accuracy_score(true, predicted))
+    assert evaluation.top(5)[0] == pytest.approx(metrics.top_k_accuracy_score(true, probabilities, k=5, labels=classes))
+    assert evaluation.loss == pytest.approx(metrics.log_loss(true, probabilities, labels=classes), rel=1e-5)
+    np.testing.assert_array_equal(evaluation.confusion, metrics.confusion_matrix(true, predicted, labels=classes))
+
+
+def test_calibration_error_is_the_textbook_sum(
+    evaluation: evaluate.Evaluation, probabilities: NDArray[np.float32], true: NDArray[np.int64]
+) -> None:
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == true
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = (confidence >= low) & (confidence < low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert evaluation.calibration_error == pytest.approx(expected, abs=1e-6)
+
+
+def test_wilson_interval_is_the_published_one() -> None:
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
+    for hits, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
+        assert evaluate.wilson(hits, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_classes_table(
+    evaluation: evaluate.Evaluation, probabilities: NDArray[np.float32], true: NDArray[np.int64], tmp_path: Path
+) -> None:
+    evaluate.write_classes(evaluation, tmp_path / "classes.csv")
+    rows = list(csv.DictReader((tmp_path / "classes.csv").open()))
+    predicted = probabilities.argmax(1)
+    recall = metrics.recall_score(true, predicted, average=None, labels=range(6))
+    precision = metrics.precision_score(true, predicted, average=None, labels=range(6))
+    assert [row["label"] for row in rows] == ["ant", "bee", "cat", "dog", "eel", "fly"]
+    assert [float(row["top1"]) for row in rows] == pytest.approx(recall, abs=1e-4)
+    assert [float(row["precision"]) for row in rows] == pytest.approx(precision, abs=1e-4)
+    assert {row["images"] for row in rows} == {str(COUNT)}
+
+
+def test_mistakes_come_most_certain_first(
+    evaluation: evaluate.Evaluation, probabilities: NDArray[np.float32], true: NDArray[np.int64], tmp_path: Path
+) -> None:
+    evaluate.write_mistakes(evaluation, tmp_path / "mistakes.csv")
+    rows = list(csv.DictReader((tmp_path / "mistakes.csv").open()))
+    wrong = np.flatnonzero(probabilities.argmax(1) != true)
+    expected = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
+    assert sorted(Path(row["image"]).stem for row in rows) == sorted(f"{i:04}" for i in wrong)
+    certainty = [float(row["probability"]) for row in rows]
+    assert certainty == pytest.approx(probabilities[expected].max(1), rel=1e-4)
+
+
+def test_folders_that_name_no_class_are_refused() -> None:
+    assert evaluate.class_indices(["n02012849", "134", "517", "tabby"], imagenet(), Path())["n02012849"] == 134
+    with pytest.raises(UsageError, match="got sofa_dog"):
+        evaluate.class_indices(["sofa_dog", "tabby"], imagenet(), Path())
+    with pytest.raises(UsageError, match="crane: two classes"):
+        evaluate.class_indices(["crane"], imagenet(), Path())
+
+
+def test_the_command(resnet: Run, tmp_path: Path, tree: Path) -> None:
+    weights = tmp_path / "small.safetensors"
+    built = resnet("build", "--stages", "1,1,1,1", "--width", 4, "--image-size", 32, "--classes", 7, "-o", weights)
+    assert built.returncode == 0
+    data = tmp_path / "data"
+    for index in range(3):
+        (data / str(index)).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (80 * index, 0, 0)).save(data / str(index) / "a.png")
+    (data / "0/bad.jpg").write_text("no picture")
+    outputs = {name: tmp_path / name for name in ("classes.csv", "mistakes.csv", "confusion.png")}
+    options = ["--per-class", outputs["classes.csv"], "--mistakes", outputs["mistakes.csv"]]
+    options += ["--confusion", outputs["confusion.png"], "--format", "json"]
+    result = resnet("evaluate", "--weights", weights, *options, data)
+    assert result.returncode == 1
+    assert "bad.jpg" in result.stderr
+    printed = json.loads(result.stdout)
+    assert (printed["images"], printed["failed"]) == (3, 1)
+    assert printed["top1_interval"][0] <= printed["top1"] <= printed["top1_interval"][1]
+    assert all(path.stat().st_size > 50 for path in outputs.values())
+    assert Image.open(outputs["confusion.png"]).format == "PNG"
+
+
+@pytest.mark.parametrize(("folder", "message"), [("none", "found none"), ("", "a folder a class in it")])
+def test_a_folder_without_classes_is_refused(resnet: Run, tmp_path: Path, folder: str, message: str) -> None:
+    weights = tmp_path / "small.safetensors"
+    resnet("build", "--stages", "1,1,1,1", "--width", 4, "--image-size", 32, "-o", weights)
+    result = resnet("evaluate", "--weights", weights, tmp_path / folder)
+    assert result.returncode == 2
+    assert message in result.stderr
