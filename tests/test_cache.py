@@ -1,6 +1,6 @@
 """The weight cache against a real server that answers well, badly, slowly or not at all."""
 
-# ruff: noqa: D102 (the methods of the server and of the bar say it in their names)
+
 import dataclasses
 import hashlib
 import json
@@ -408,7 +408,7 @@ def fetch(url):
         print(cache.fetch(row))
     except errors.ModelError as error:
         print(error)
-    print(time.monotonic() - started)
+        print(time.monotonic() - started)
 """
 
 
