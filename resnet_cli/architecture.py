@@ -1,14 +1,17 @@
 """What a ResNet is, as data: a row a network (standard library only)."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from resnet_cli.errors import UsageError
 
+MOST = 1_000_000  # of filters, classes and pixels: beyond what any machine computes
 
-def _require(value: object, minimum: int, what: str) -> None:
-    if not isinstance(value, int) or value < minimum:
-        raise UsageError(f"{what} must be a whole number of at least {minimum}, got {value!r}")
+
+def _require(value: object, what: str) -> None:
+    if type(value) is not int or not 1 <= value <= MOST:
+        raise UsageError(f"{what} must be a whole number from 1 to {MOST:,}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,11 @@ class Stem:
     pool: bool = True
 
     def __post_init__(self) -> None:
-        _require(self.filters, 1, "width")
-        _require(self.kernel_size, 1, "the stem's kernel size")
-        _require(self.stride, 1, "the stem's stride")
+        _require(self.filters, "width")
+        _require(self.kernel_size, "the stem's kernel size")
+        _require(self.stride, "the stem's stride")
+        if type(self.pool) is not bool:
+            raise UsageError(f"the stem's pool must be true or false, got {self.pool!r}")
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Bottleneck:
     strided_conv: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.expansion, 1, "expansion")
+        _require(self.expansion, "expansion")
         if self.strided_conv not in (1, 2):
             raise UsageError(f"the strided convolution must be 1 or 2, got {self.strided_conv!r}")
 
@@ -66,9 +71,9 @@ class Stage:
     stride: int
 
     def __post_init__(self) -> None:
-        _require(self.filters, 1, "width")
-        _require(self.blocks, 1, "the number of blocks of a stage")
-        _require(self.stride, 1, "the stride of a stage")
+        _require(self.filters, "width")
+        _require(self.blocks, "the number of blocks of a stage")
+        _require(self.stride, "the stride of a stage")
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Head:
     classes: int = 1000
 
     def __post_init__(self) -> None:
-        _require(self.classes, 1, "the number of classes")
+        _require(self.classes, "the number of classes")
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,14 @@ class Architecture:
     image_size: int
 
     def __post_init__(self) -> None:
-        _require(self.image_size, 1, "image size")
-        _require(len(self.stages), 1, "the number of stages")
+        _require(self.image_size, "image size")
+        _require(len(self.stages), "the number of stages")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(self.name)):
+            raise UsageError(f"a network's name must be letters, digits, dots and dashes, got {self.name!r}")
+        if type(self.conv_bias) is not bool:
+            raise UsageError(f"conv_bias must be true or false, got {self.conv_bias!r}")
+        if type(self.epsilon) is not float or not 0 < self.epsilon < 1:
+            raise UsageError(f"epsilon must be between 0 and 1, got {self.epsilon!r}")
         shrink = self.stem.stride * (2 if self.stem.pool else 1)
         for stage in self.stages:
             shrink *= stage.stride
@@ -186,3 +197,25 @@ def resnet(
         image_size=image_size,
         **VARIANTS[variant],
     )
+
+
+def options(described: Architecture) -> dict[str, Any]:
+    """Return the arguments of `resnet` that describe a network again.
+
+    Args:
+        described: a network that `resnet` made.
+    """
+    return {
+        "variant": next(
+            (
+                name
+                for name, row in VARIANTS.items()
+                if row == {"block": described.block, "conv_bias": described.conv_bias, "epsilon": described.epsilon}
+            ),
+            "v1",
+        ),
+        "stages": tuple(stage.blocks for stage in described.stages),
+        "width": described.stem.filters,
+        "classes": described.head.classes,
+        "image_size": described.image_size,
+    }

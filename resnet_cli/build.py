@@ -1,20 +1,23 @@
 """The use case: describe -> build with Keras -> write a file."""
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
-
 from resnet_cli import architecture, checkpoints, files, graph, models
-from resnet_cli.checkpoints import Metadata
+from resnet_cli.checkpoints import Arrays, Metadata
 from resnet_cli.errors import UsageError
 from resnet_cli.graph import Graph
 from resnet_cli.models import Activity
 
 if TYPE_CHECKING:
     import keras
+
+Writer = Callable[["keras.Model", Path, Metadata], None]
+
+MAX_PARAMETERS = 2 * 10**9  # 8 GB of float32
 
 
 def _write_keras(model: "keras.Model", path: Path, metadata: Metadata) -> None:
@@ -23,24 +26,19 @@ def _write_keras(model: "keras.Model", path: Path, metadata: Metadata) -> None:
         archive.writestr(checkpoints.KERAS_MEMBER, metadata.to_json())
 
 
-def _write_weights(model: "keras.Model", path: Path, metadata: Metadata) -> None:
-    model.save_weights(path)
-    with h5py.File(path, "a") as file:
-        file[checkpoints.METADATA_KEY] = metadata.to_json()
+def _write_arrays(write: Callable[[Path, Arrays, Metadata], None]) -> Writer:
+    def write_model(model: "keras.Model", path: Path, metadata: Metadata) -> None:
+        from resnet_cli import keras_model
+
+        write(path, keras_model.arrays(model), metadata)
+
+    return write_model
 
 
-def _write_safetensors(model: "keras.Model", path: Path, metadata: Metadata) -> None:
-    from resnet_cli import keras_model
-
-    checkpoints.write_safetensors(path, keras_model.arrays(model), metadata)
-
-
-MAX_PARAMETERS = 2 * 10**9  # 8 GB of float32
-
-WRITERS: dict[str, Callable[["keras.Model", Path, Metadata], None]] = {
+WRITERS: dict[str, Writer] = {
     ".keras": _write_keras,
-    ".weights.h5": _write_weights,
-    ".safetensors": _write_safetensors,
+    ".weights.h5": _write_arrays(checkpoints.write_weights_h5),
+    ".safetensors": _write_arrays(checkpoints.write_safetensors),
 }
 
 
@@ -64,7 +62,7 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
     write = next((writer for suffix, writer in WRITERS.items() if out.name.endswith(suffix)), None)
     if write is None:
         raise UsageError(f"{out}: the name must end with {', '.join(WRITERS)}")
-    if out.exists() and not force:
+    if os.path.lexists(out) and not force:
         raise UsageError(f"{out} exists; --force replaces it")
 
     with files.replacing(out) as unfinished:

@@ -45,7 +45,7 @@ class Progress(Protocol):
 def cache_dir() -> Path:
     """Return the folder of everything kept between runs: `RESNET_CACHE_DIR`, else the platform's."""
     named = os.environ.get("RESNET_CACHE_DIR")
-    return (Path(named).expanduser() if named else platformdirs.user_cache_path("resnet-cli")).absolute()
+    return (Path(named) if named else platformdirs.user_cache_path("resnet-cli")).absolute()
 
 
 def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = False) -> Path:

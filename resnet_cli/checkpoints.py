@@ -16,13 +16,13 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from resnet_cli import labels as label_tables
 from resnet_cli.architecture import Architecture
 from resnet_cli.errors import ModelError, ResnetError
-from resnet_cli.graph import Graph
+from resnet_cli.graph import Graph, resnet
 from resnet_cli.labels import Labels
 from resnet_cli.pretrained import Preprocessing
 
@@ -120,7 +120,7 @@ class Checkpoint:
         faults = [f"{fault}: {_few(listed)}" for fault, listed in found.items() if listed]
         if faults:
             raise ModelError(f"{self.path} does not fit {graph.architecture.name}; " + "; ".join(faults))
-        return {name: self.arrays[theirs].astype(np.float32) for name, theirs in names.items()}
+        return {name: self.arrays[theirs] for name, theirs in names.items()}
 
 
 def _few(names: list[str], most: int = 3) -> str:
@@ -138,7 +138,7 @@ def read(path: Path) -> Checkpoint:
         ModelError: the file is not there, cannot be read, is damaged or is of another format.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such weights file")
+        raise ModelError(f"{path}: expected a weights file, got {'a folder or a pipe' if path.exists() else 'nothing'}")
     try:
         if zipfile.is_zipfile(path):
             return _read_keras(path)
@@ -148,17 +148,23 @@ def read(path: Path) -> Checkpoint:
         return _read_safetensors(path)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    # HDF5 and safetensors name a damaged file in many ways.
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, SafetensorError) as error:
+    except Exception as error:  # zip, HDF5 and safetensors name a damaged file in nearly every way there is
         expected = "expected .safetensors, .keras, .weights.h5 or .h5 weights"
         raise ModelError(f"{path}: {expected}, got a damaged or foreign file ({error})") from error
+
+
+def _floats(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise ModelError(f"{name} holds {array.dtype}, expected floating point")
+    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         text = (file.metadata() or {}).get(METADATA_KEY)
-    return Checkpoint(path, arrays, own_names, text and Metadata.from_json(text))
+    return Checkpoint(path, _floats(arrays), own_names, None if text is None else Metadata.from_json(text))
 
 
 def _read_keras(path: Path) -> Checkpoint:
@@ -170,15 +176,19 @@ def _read_keras(path: Path) -> Checkpoint:
 
 
 def _read_hdf5(path: Path, file: h5py.File) -> Checkpoint:
-    text = file[METADATA_KEY].asstr()[()] if METADATA_KEY in file else None
-    metadata = Metadata.from_json(text) if text else None
+    metadata = Metadata.from_json(file[METADATA_KEY].asstr()[()]) if METADATA_KEY in file else None
     root = file.get("model_weights", file)  # a whole model saved by Keras 2 keeps its weights one level down
     datasets: dict[str, h5py.Dataset] = {}
     root.visititems(lambda name, node: datasets.update({name: node}) if isinstance(node, h5py.Dataset) else None)
-    arrays = {name: node[()] for name, node in datasets.items() if not name.startswith(("optimizer", METADATA_KEY))}
+    kept = {name: node for name, node in datasets.items() if name.split("/")[0] not in ("optimizer", METADATA_KEY)}
+    arrays = _floats({name: np.asarray(node[()]) for name, node in kept.items()})
     if "layers" in root:
         return Checkpoint(path, arrays, keras3_names, metadata)
-    return Checkpoint(path, {_legacy_name(name): array for name, array in arrays.items()}, own_names, metadata)
+    renamed = {_legacy_name(name): array for name, array in arrays.items()}
+    if len(renamed) < len(arrays):
+        counts = Counter(map(_legacy_name, arrays))
+        raise ModelError(f"several arrays are called {_few([name for name, count in counts.items() if count > 1])}")
+    return Checkpoint(path, renamed, own_names, metadata)
 
 
 def own_names(graph: Graph) -> dict[str, str]:
@@ -214,3 +224,19 @@ def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: 
         metadata: what the file is to say of itself.
     """
     path.write_bytes(save(dict(arrays), metadata={METADATA_KEY: metadata.to_json()}))
+
+
+def write_weights_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
+    """Write arrays as `keras.Model.save_weights` does, with the metadata beside them.
+
+    Args:
+        path: the file to write.
+        arrays: the network's parameters by name.
+        metadata: what the file is to say of itself.
+    """
+    content = io.BytesIO()  # HDF5 itself does not survive a full disk
+    with h5py.File(content, "w") as file:
+        for name, theirs in keras3_names(resnet(metadata.architecture)).items():
+            file[theirs] = arrays[name]
+        file[METADATA_KEY] = metadata.to_json()
+    path.write_bytes(content.getvalue())

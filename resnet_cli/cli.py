@@ -91,10 +91,10 @@ def _resnet(
     quiet: Quiet = False,
 ) -> None:
     """Classify images with a ResNet, from the command line."""
-    render.verbosity = render.VERBOSE if verbose else render.QUIET if quiet else render.NORMAL
     if version:
         typer.echo(f"resnet {__version__}")
-    elif context.invoked_subcommand is None:
+        raise typer.Exit
+    if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
@@ -243,11 +243,19 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
+def _open_standard_streams() -> None:
+    """Give a stream that the shell closed (`>&-`) a place to go, and let none fail over a character."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: PTH123, SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    _open_standard_streams()
     try:
         code = app(prog_name="resnet", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -263,6 +271,9 @@ def main() -> None:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         code = 0
+    except OSError as error:
+        render.error(f"{error.filename or 'the results'}: {error.strerror or error}")
+        code = 1
     except Exception as error:
         if os.environ.get("RESNET_DEBUG") == "1":
             raise

@@ -16,11 +16,14 @@ def replacing(path: Path) -> Iterator[Path]:
         path: the final name; a file of that name is replaced.
 
     Raises:
-        UsageError: the folder does not exist.
+        UsageError: the folder does not exist, or nothing can be written there.
     """
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError(f"{path}: expected a file in an existing folder")
-    with tempfile.TemporaryDirectory(prefix=".resnet-", dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        yield unfinished
-        unfinished.replace(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".resnet-", dir=path.parent) as folder:
+            unfinished = Path(folder) / path.name
+            yield unfinished
+            unfinished.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -193,7 +193,7 @@ def _unidentified(file: BinaryIO) -> ImageError:
     if any(accept(head.ljust(16, b"\0")) for accept in signatures):
         return ImageError("unreadable_image", "expected a whole image, received a damaged or unsupported header")
     received = f"a file that begins with {head!r}" if head else "an empty file"
-    return ImageError("not_an_image", f"expected an image ({', '.join(FORMATS)}), received {received}")
+    return ImageError("not_an_image", f"expected an image, received {received}")
 
 
 def _line(error: Exception) -> str:

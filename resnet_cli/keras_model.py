@@ -1,16 +1,23 @@
 """The network read as a Keras model, and Keras as an engine. Importing this module imports Keras."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
 from resnet_cli.checkpoints import Arrays
+from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph
 from resnet_cli.pretrained import Preprocessing
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that is installed, whatever ~/.keras/keras.json says
+try:
+    import keras
+    from keras import layers
+except (ImportError, ValueError) as error:
+    raise ModelError(f"Keras cannot start with KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from error
 
 # One Keras layer for each kind of op.
 LAYERS: dict[str, Callable[[Any], layers.Layer]] = {
@@ -43,6 +50,7 @@ def build(graph: Graph, parameters: Mapping[str, NDArray[Any]] | None = None) ->
         A functional model from preprocessed images, float32 (batch, size, size, 3), to probabilities.
     """
     keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     first, *ops = graph.ops
     tensors = {first.name: keras.Input(first.output_shape, name=first.name)}
     for op in ops:

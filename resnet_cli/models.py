@@ -1,5 +1,6 @@
 """A model ready to answer: network, parameters, labels and preprocessing, found by name or file."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
         UsageError: no network can be made of what was asked.
     """
     find = NAMED.get(weights)
-    if find is None and not Path(weights).exists():
+    if find is None and not os.path.exists(weights):  # noqa: PTH110 - Path.exists raises on a name that is too long
         raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
     activity.report("Looking for weights")
     path = find(asked, activity) if find else Path(weights)
@@ -85,13 +86,14 @@ NAMED: dict[str, Callable[[dict[str, Any], cache.Progress], Path]] = {"auto": _a
 
 def _architecture(metadata: Metadata | None, asked: dict[str, Any]) -> Architecture:
     """Return the network that was asked for; what was not asked is as the file says."""
-    if metadata is None or asked.keys() - {"depth", "image_size"}:
+    if metadata is None:
         return architecture.resnet(**asked)
-    own = metadata.architecture
+    if not asked:
+        return metadata.architecture
+    own = architecture.options(metadata.architecture)
     if "depth" in asked:
-        deep = architecture.resnet(asked["depth"], width=own.stages[0].filters)
-        own = replace(own, name=deep.name, stages=deep.stages)
-    return replace(own, image_size=asked.get("image_size", own.image_size))
+        del own["stages"]
+    return architecture.resnet(**own | asked)
 
 
 def _parameters(checkpoint: Checkpoint, network: Graph) -> Arrays:
@@ -100,6 +102,6 @@ def _parameters(checkpoint: Checkpoint, network: Graph) -> Arrays:
         return checkpoint.parameters(network)
     except ModelError as error:
         for depth in architecture.BLOCKS:
-            if checkpoint.names(graph.resnet(architecture.resnet(depth))).values() == checkpoint.arrays.keys():
+            if set(checkpoint.names(graph.resnet(architecture.resnet(depth))).values()) == checkpoint.arrays.keys():
                 raise ModelError(f"{error}\nIts layers are those of --depth {depth}.") from error
         raise

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 verbosity = NORMAL
 
+if os.environ.get("COLUMNS") == "0":
+    del os.environ["COLUMNS"]  # what shells without a terminal say; Rich would print nothing at all
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -44,7 +46,7 @@ def printable(text: str) -> str:
 
 
 def _safe_json(value: object) -> str:
-    """Return one line of JSON with unsafe characters escaped, which every JSON reader undoes."""
+    """Return one line of JSON with unsafe characters escaped as JSON does."""
     return printable(json.dumps(value, ensure_ascii=False))
 
 
@@ -56,13 +58,13 @@ def _write(text: str) -> None:
 
 def error(message: str) -> None:
     """Print an error to stderr; its first line says what and which file."""
-    err.print(Text("error: ", "bold red") + Text(_printable_lines(message)), soft_wrap=True)
+    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(message)), soft_wrap=True)
 
 
 def warning(message: str) -> None:
     """Print a warning to stderr, unless quiet."""
     if verbosity > QUIET:
-        err.print(Text("warning: ", "yellow") + Text(_printable_lines(message)), soft_wrap=True)
+        err.print(Text.assemble(("warning: ", "yellow"), _printable_lines(message)), soft_wrap=True)
 
 
 def detail(message: str) -> None:
@@ -83,6 +85,7 @@ class Activity:
 
     def __init__(self, text: str) -> None:
         self._started = time.monotonic()
+        self._downloading = False
         self._shown = verbosity > QUIET and err.is_terminal
         columns = (TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[size]}"))
         self._bar = Progress(SpinnerColumn(), *columns, console=err, transient=True, disable=not self._shown)
@@ -102,20 +105,21 @@ class Activity:
 
     @property
     def total(self) -> int:
-        """Bytes to download."""
+        """Bytes to download, 0 where the server does not say."""
         return int(self._bar.tasks[0].total or 0)
 
     @total.setter
     def total(self, size: int) -> None:
-        if verbosity > QUIET and not self._shown:
-            err.print(f"Downloading {decimal(size)} of weights")
-        self._bar.update(self._task, description="Downloading weights", total=size)
+        if verbosity > QUIET and not self._shown and not self._downloading:
+            err.print(f"Downloading {decimal(size) + ' of ' if size else ''}weights")
+        self._downloading = True
+        self._bar.update(self._task, description="Downloading weights", total=size or None)
 
     def update(self, size: int) -> None:
         """Count bytes that have come."""
         self._bar.advance(self._task, size)
         done = decimal(int(self._bar.tasks[0].completed))
-        self._bar.update(self._task, size=f"{done} of {decimal(self.total)}")
+        self._bar.update(self._task, size=f"{done} of {decimal(self.total)}" if self.total else done)
 
     def reset(self) -> None:
         """Count from zero again."""
@@ -180,12 +184,13 @@ def summary_table(network: Graph, *, expand: bool) -> None:
     columns = ["layer", "kind"] if expand else ["stage", "blocks"]
     columns += ["output", "parameters", "trainable", "MACs"]
     footers = dict(zip(columns[3:], map(_count, astuple(totals(network.ops))), strict=True))
-    if out.width < (110 if expand else 78):
-        columns = [column for column in columns if column not in ("kind", "trainable")]
+    for width, dropped in {110 if expand else 78: ("kind", "trainable"), 66: ("blocks",), 57: ("output",)}.items():
+        if out.width < width:
+            columns = [column for column in columns if column not in dropped]
     for column in columns:
         left = column in ("layer", "stage", "kind")
         footer = "total" if column == columns[0] else footers.get(column, "")
-        table.add_column(column, footer, justify="left" if left else "right", no_wrap=column == columns[0])
+        table.add_column(column, footer, justify="left" if left else "right", overflow="fold")
 
     for stage, group in groupby(network.ops, key=lambda op: op.stage):
         members = list(group)

@@ -29,11 +29,11 @@ def resnet(tmp_path: Path) -> Run:
     """Run the installed `resnet` command with an empty cache and no network."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        fixed = {"RESNET_CACHE_DIR": str(tmp_path / "cache"), "RESNET_OFFLINE": "1", "COLUMNS": "100"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))}
         return subprocess.run(
             [RESNET, *map(str, arguments)],
-            env=os.environ
-            | {"RESNET_CACHE_DIR": str(tmp_path / "cache"), "RESNET_OFFLINE": "1", "COLUMNS": "100"}
-            | environment,
+            env=inherited | fixed | environment,
             capture_output=True,
             text=True,
             timeout=300,

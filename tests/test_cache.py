@@ -1,6 +1,5 @@
 """The weight cache against a real server that answers well, badly, slowly or not at all."""
 
-
 import dataclasses
 import hashlib
 import json

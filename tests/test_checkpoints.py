@@ -154,8 +154,41 @@ def test_cut_files_are_refused(file: Path) -> None:
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such weights file"):
+    with pytest.raises(ModelError, match="expected a weights file, got nothing"):
         checkpoints.read(tmp_path / "none.h5")
+
+
+def test_arrays_that_stand_for_one_are_refused(tmp_path: Path, model: keras.Model) -> None:
+    path = networks.write_legacy(model, tmp_path / "twice.h5")
+    with h5py.File(path, "a") as file:
+        file["conv1_conv/other/kernel"] = np.zeros((7, 7, 3, 4))
+    with pytest.raises(ModelError, match="several arrays are called conv1_conv/kernel"):
+        checkpoints.read(path)
+
+
+@pytest.mark.parametrize("array", [np.zeros(4, bool), np.zeros(4, np.int64), np.zeros(4, "S3")])
+def test_arrays_that_are_no_floats_are_refused(tmp_path: Path, model: keras.Model, array: np.ndarray) -> None:
+    path = networks.write_legacy(model, tmp_path / "odd.h5")
+    with h5py.File(path, "a") as file:
+        del file["conv1_conv/conv1_conv/bias"]
+        file["conv1_conv/conv1_conv/bias"] = array
+    with pytest.raises(ModelError, match=r"conv1_conv/bias holds .* expected floating point"):
+        checkpoints.read(path)
+
+
+def test_flipped_bytes_give_weights_or_our_own_error(file: Path) -> None:
+    whole = file.read_bytes()
+    rng = np.random.default_rng(7)
+    for _ in range(15):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, min(len(whole), 5000), 20):
+            damaged[position] ^= int(rng.integers(1, 256))
+        file.write_bytes(damaged)
+        try:
+            parameters = checkpoints.read(file).parameters(NETWORK)
+        except ModelError:
+            continue
+        assert parameters.keys() == NETWORK.parameters.keys()
 
 
 def test_safetensors_holds_names_and_metadata(tmp_path: Path, model: keras.Model) -> None:
@@ -174,6 +207,12 @@ def test_safetensors_holds_names_and_metadata(tmp_path: Path, model: keras.Model
         lambda fields: fields["architecture"].update(surprise=1),
         lambda fields: fields["preprocessing"].update(std=[0, 0, 0]),
         lambda fields: fields["labels"].__setitem__(0, [1, 2]),
+        lambda fields: fields["architecture"].update(epsilon="x"),
+        lambda fields: fields["architecture"].update(name="a/b c"),
+        lambda fields: fields["architecture"].update(conv_bias="no"),
+        lambda fields: fields["architecture"].update(image_size=10**9),
+        lambda fields: fields["architecture"]["stages"][0].update(blocks=10**12),
+        lambda fields: fields["architecture"]["stem"].update(filters=True),
     ],
 )
 def test_damaged_metadata_is_refused(damage: Callable[[dict[str, object]], object]) -> None:

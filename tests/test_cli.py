@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from conftest import RESNET, Run
 from PIL import Image
+from safetensors.numpy import save_file
+
+from resnet_cli import architecture, graph
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 SMALL = ("--stages", "1,1,1,1", "--width", "4", "--image-size", "32")
@@ -246,6 +249,66 @@ def test_weights_of_another_depth_end_with_3_and_names(resnet: Run, weights: Pat
     result = resnet("predict", "--weights", weights, "--depth", 50, SAMPLES / "cat.jpg")
     assert result.returncode == 3
     assert "conv2_block2_1_conv/kernel" in result.stderr
+
+
+def test_weights_of_a_known_depth_are_recognised(resnet: Run, tmp_path: Path) -> None:
+    network = graph.resnet(architecture.resnet(101))
+    arrays = {name: np.zeros(parameter.shape, np.float32) for name, parameter in network.parameters.items()}
+    save_file(arrays, tmp_path / "deep.safetensors")
+    result = resnet("predict", "--weights", tmp_path / "deep.safetensors", SAMPLES / "cat.jpg")
+    assert result.returncode == 3
+    assert "unexpected: conv4_block10_1_bn/beta" in result.stderr
+    assert result.stderr.endswith("Its layers are those of --depth 101.\n")
+
+
+def test_what_is_not_asked_is_as_the_file_says(resnet: Run, tmp_path: Path) -> None:
+    source, target = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    options = ("--stages", "1,1", "--width", 4, "--classes", 5, "--image-size", 64, "--variant", "v1.5")
+    assert resnet("build", *options, "-o", source).returncode == 0
+    assert resnet("build", "--weights", source, "--classes", 5, "-o", target).returncode == 0
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_a_full_disk_is_one_line(resnet: Run, tmp_path: Path) -> None:
+    for name in ("a.weights.h5", "a.keras", "a.safetensors"):
+        command = f"ulimit -f 50; exec {RESNET} build {' '.join(SMALL)} --width 16 -o {tmp_path / name}"
+        result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (2, f"error: cannot write {tmp_path / name}: File too large\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_closed_streams_change_nothing(weights: Path) -> None:
+    command = f"{RESNET} summary --format json"
+    whole = subprocess.run(command, shell=True, capture_output=True, check=True).stdout
+    assert subprocess.run(f"{command} 2>&- <&-", shell=True, capture_output=True, check=True).stdout == whole
+    assert subprocess.run(f"{command} >&-", shell=True, capture_output=True, check=True).stderr == b""
+    assert subprocess.run(f"{RESNET} nope 2>&-", shell=True, check=False).returncode == 2
+
+
+def test_no_keras_backend_is_one_line(resnet: Run, tmp_path: Path) -> None:
+    result = resnet("build", *SMALL, "-o", tmp_path / "a.keras", KERAS_BACKEND="nonsense")
+    assert (result.returncode, len(result.stderr.splitlines())) == (3, 1)
+    assert "KERAS_BACKEND=nonsense" in result.stderr
+
+
+def test_libraries_are_heard_with_verbose_only(resnet: Run, weights: Path, tmp_path: Path) -> None:
+    Image.open(SAMPLES / "cat.jpg").save(tmp_path / "cat.tif", compression="tiff_lzw")
+    content = bytearray((tmp_path / "cat.tif").read_bytes())
+    content[2000:2100] = bytes(100)
+    (tmp_path / "cat.tif").write_bytes(content)
+    quiet = resnet("predict", "--weights", weights, tmp_path / "cat.tif")
+    assert [line[:7] for line in quiet.stderr.splitlines()] == ["error: "]
+    loud = resnet("predict", "-v", "--weights", weights, tmp_path / "cat.tif")
+    assert "LZWDecode" in loud.stderr
+    assert "TensorFlow" in loud.stderr
+    assert quiet.stdout == loud.stdout
+
+
+def test_progress_shows_on_a_terminal_and_goes_away(tmp_path: Path) -> None:
+    command = f"{RESNET} build {' '.join(SMALL)} -o {tmp_path / 'a.keras'}"
+    shown = subprocess.run(["script", "-qec", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
+    assert "Importing Keras" in shown
+    assert "a.keras: resnet_1_1_1_1_w4" in shown
 
 
 def test_predict_without_images_is_wrong_usage(resnet: Run) -> None:
