@@ -1,0 +1,121 @@
+"""Finding images in folders: in order, lazily, and whatever else lies there."""
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_images import BOMB, EPS, failure
+
+from resnet_cli.images import decode, find
+from resnet_cli.pretrained import Fit
+
+_FILE = BytesIO()
+Image.effect_noise((32, 32), 50).save(_FILE, "PNG")
+PICTURE = _FILE.getvalue()
+
+
+def populate(folder: Path, *names: str, content: bytes = PICTURE) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def found(*inputs: Path) -> list[str]:
+    """The names that are found, relative to the first input."""
+    return [Path(name).relative_to(inputs[0]).as_posix() for name in find(map(str, inputs))]
+
+
+def test_folders_are_sorted_by_name(tmp_path: Path) -> None:
+    populate(tmp_path, "b.png", "a/2.png", "a/10.png", "a/1/z.png", "c/x.png", "B.png", "a.png")
+    assert found(tmp_path) == ["B.png", "a/1/z.png", "a/10.png", "a/2.png", "a.png", "b.png", "c/x.png"]
+
+
+def test_hidden_names_are_left_out_of_folders(tmp_path: Path) -> None:
+    populate(tmp_path, ".hidden.png", ".cache/a.png", "a/.b.png", "a/c.png")
+    assert found(tmp_path) == ["a/c.png"]
+    assert found(tmp_path / ".cache") == ["a.png"]
+    assert found(tmp_path / ".hidden.png") == ["."]
+
+
+def test_images_by_suffix_or_content(tmp_path: Path) -> None:
+    populate(tmp_path, "data.bin", "noname", "fine.PNG")
+    populate(tmp_path, "bomb.bin", content=BOMB)
+    populate(tmp_path, "broken.jpg", "BROKEN.JPEG", "pair.mpo", "phone.heic", content=b"no picture at all")
+    populate(tmp_path, "notes.txt", "script", "BMW.md", "P3.md", content=b"BM, P3 and II* are signatures")
+    populate(tmp_path, "paper.pdf", content=b"%PDF-1.7")
+    populate(tmp_path, "drawing", content=EPS)
+    populate(tmp_path, "empty", content=b"")
+    expected = ["BROKEN.JPEG", "bomb.bin", "broken.jpg", "data.bin", "fine.PNG", "noname", "pair.mpo", "phone.heic"]
+    assert found(tmp_path) == expected
+
+
+def test_files_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    populate(tmp_path, "notes.txt", "folder/a.png")
+    inputs = ["none.jpg", "notes.txt", "", "a\0b", "folder", "none.jpg", "folder"]
+    expected = ["none.jpg", "notes.txt", "", "a\0b", "folder/a.png", "none.jpg", "folder/a.png"]
+    assert list(find(inputs)) == expected
+
+
+def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
+    populate(tmp_path, "tree/a/1.png", "tree/b/2.png", "elsewhere/3.png")
+    for link, target in {"a/up": "..", "a/self": ".", "a/to_b": "../b", "b/to_a": "../a", "c": "../elsewhere"}.items():
+        (tmp_path / "tree" / link).symlink_to(target)
+    (tmp_path / "tree" / "broken").symlink_to("none")
+    (tmp_path / "tree" / "circle").symlink_to("circle")
+    (tmp_path / "tree" / "lost.png").symlink_to("none")
+    assert found(tmp_path / "tree") == ["a/1.png", "a/to_b/2.png", "c/3.png", "lost.png"]
+    assert failure(tmp_path / "tree" / "lost.png") == "not_found"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_in_folders_are_not_opened(tmp_path: Path) -> None:
+    populate(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe")
+    assert found(tmp_path) == ["a.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not Unicode")
+def test_names_that_are_not_unicode(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    populate(tmp_path, name)
+    assert found(tmp_path) == [name]
+    assert decode(tmp_path / name, 32, Fit.CROP).shape == (32, 32, 3)
+
+
+def test_finding_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    populate(tmp_path, "a/1.png", "b/2.png")
+    listed = []
+    iterdir = Path.iterdir
+
+    def spy(path: Path) -> Iterator[Path]:
+        listed.append(path.name)
+        return iterdir(path)
+
+    def endless() -> Iterator[str]:
+        yield str(tmp_path)
+        yield from map(str, itertools.count())
+
+    monkeypatch.setattr(Path, "iterdir", spy)
+    paths = find(endless())
+    assert (Path(next(paths)).name, listed) == ("1.png", [tmp_path.name, "a"])
+    assert (Path(next(paths)).name, listed) == ("2.png", [tmp_path.name, "a", "b"])
+    assert next(paths) == "0"
+
+
+def test_a_folder_that_cannot_be_listed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    populate(tmp_path, "a/1.png", "b.png")
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "a":
+            raise PermissionError
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert found(tmp_path) == ["a", "b.png"]
