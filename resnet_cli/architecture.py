@@ -156,6 +156,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "v1.5": {"block": Bottleneck(strided_conv=2), "conv_bias": False, "epsilon": 1e-5},
 }
 
+# First layers by the size of the images they are made for: He et al. 2015 (224 pixels), and two that see more of less.
+STEMS: dict[str, dict[str, Any]] = {
+    "imagenet": {"kernel_size": 7, "stride": 2, "pool": True},
+    "small": {"kernel_size": 3, "stride": 2, "pool": True},
+    "cifar": {"kernel_size": 3, "stride": 1, "pool": False},
+}
+
 
 def resnet(
     depth: int = 50,
@@ -163,6 +170,7 @@ def resnet(
     variant: str = "v1",
     stages: tuple[int, ...] | None = None,
     width: int = 64,
+    stem: str = "imagenet",
     classes: int = 1000,
     image_size: int = 224,
 ) -> Architecture:
@@ -173,6 +181,7 @@ def resnet(
         variant: a key of `VARIANTS`.
         stages: blocks of each stage, in place of those of `depth`.
         width: filters of the stem and of the first stage; each later stage doubles them.
+        stem: a key of `STEMS`.
         classes: number of classes.
         image_size: side of the square input in pixels.
 
@@ -186,12 +195,14 @@ def resnet(
         raise UsageError(f"depth must be one of {', '.join(map(str, BLOCKS))}, got {depth}")
     if variant not in VARIANTS:
         raise UsageError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    if stem not in STEMS:
+        raise UsageError(f"stem must be one of {', '.join(STEMS)}, got {stem!r}")
     blocks = stages or BLOCKS[depth]
     depth_of = {known: depth for depth, known in BLOCKS.items()}
     name = f"resnet{depth_of[blocks]}" if blocks in depth_of else "resnet_" + "_".join(map(str, blocks))
     return Architecture(
         name=name + ("" if variant == "v1" else variant) + ("" if width == 64 else f"_w{width}"),
-        stem=Stem(filters=width),
+        stem=Stem(width, **STEMS[stem]),
         stages=tuple(Stage(width * 2**i, count, stride=1 if i == 0 else 2) for i, count in enumerate(blocks)),
         head=Head(classes),
         image_size=image_size,

@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,15 @@ class Metadata:
         architecture: the network.
         labels: one a class.
         preprocessing: what the network wants done to pixels.
+        temperature: divides the logits, so that probabilities are as often right as they say.
+        training: how it was trained and what came of it, ready for JSON; empty where nothing is known.
     """
 
     architecture: Architecture
     labels: Labels
     preprocessing: Preprocessing
+    temperature: float = 1.0
+    training: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return it as one JSON object."""
@@ -58,6 +62,8 @@ class Metadata:
             "architecture": self.architecture.to_dict(),
             "labels": label_tables.to_list(self.labels),
             "preprocessing": self.preprocessing.to_dict(),
+            "temperature": self.temperature,
+            "training": self.training,
         }
         return json.dumps(fields)
 
@@ -74,12 +80,16 @@ class Metadata:
                 Architecture.from_dict(fields["architecture"]),
                 label_tables.from_list(fields["labels"]),
                 Preprocessing.from_dict(fields["preprocessing"]),
+                float(fields.get("temperature", 1)),
+                dict(fields.get("training", {})),
             )
         except (ValueError, KeyError, TypeError, ResnetError) as error:
             raise ModelError(f"the metadata is damaged: {error}") from error
         classes = metadata.architecture.head.classes
         if len(metadata.labels) != classes:
             raise ModelError(f"the metadata has {len(metadata.labels)} labels for {classes} classes")
+        if not 0 < metadata.temperature < float("inf"):
+            raise ModelError(f"the metadata's temperature must be above zero, got {metadata.temperature}")
         return metadata
 
 

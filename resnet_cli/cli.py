@@ -45,8 +45,16 @@ def _stages(text: str) -> tuple[int, ...]:
         raise UsageError(f"--stages takes whole numbers with commas between, as in 3,4,6,3, got {text!r}") from error
 
 
+def _sizes(text: str) -> tuple[tuple[int, int], ...]:
+    try:
+        phases = [part.split("x") for part in text.split(",")]
+        return tuple((int(size), int(epochs)) for size, epochs in phases)
+    except ValueError as error:
+        raise UsageError(f"--sizes takes SIDExEPOCHS with commas between, as in 32x10,48x10, got {text!r}") from error
+
+
 TextFormat = Literal["table", "json"]
-NETWORK, IMAGES, OUTPUT = "Network", "Images", "Output"
+NETWORK, IMAGES, OUTPUT, RECIPE = "Network", "Images", "Output", "Recipe"
 
 Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 layers (default 50).", rich_help_panel=NETWORK)]
 Stages = Annotated[
@@ -61,6 +69,7 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels
 VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
 Weights = Annotated[str, typer.Option(metavar="auto|imagenet|FILE", help="What answers.", rich_help_panel=NETWORK)]
 FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
+Stem = Annotated[str | None, typer.Option(help="imagenet, small (64 pixels) or cifar (32).", rich_help_panel=NETWORK)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
@@ -110,6 +119,7 @@ def summary(
     variant: VariantName = None,
     stages: Stages = None,
     width: Width = None,
+    stem: Stem = None,
     classes: Classes = None,
     image_size: ImageSize = None,
     expand: Annotated[bool, typer.Option("--expand", help="A row a layer.", rich_help_panel=OUTPUT)] = False,
@@ -120,7 +130,9 @@ def summary(
     """Show a network without building it: shapes, parameters and multiply-accumulates."""
     from resnet_cli import architecture, graph
 
-    asked = _asked(depth=depth, variant=variant, stages=stages, width=width, classes=classes, image_size=image_size)
+    asked = _asked(
+        depth=depth, variant=variant, stages=stages, width=width, stem=stem, classes=classes, image_size=image_size
+    )
     network = graph.resnet(architecture.resnet(**asked))
     if output_format == "json":
         render.summary_json(network)
@@ -140,6 +152,7 @@ def build(
     variant: VariantName = None,
     stages: Stages = None,
     width: Width = None,
+    stem: Stem = None,
     classes: Classes = None,
     image_size: ImageSize = None,
     weights: Annotated[
@@ -156,7 +169,9 @@ def build(
     """Build a ResNet from scratch with Keras and write it to a file."""
     from resnet_cli import build
 
-    asked = _asked(depth=depth, variant=variant, stages=stages, width=width, classes=classes, image_size=image_size)
+    asked = _asked(
+        depth=depth, variant=variant, stages=stages, width=width, stem=stem, classes=classes, image_size=image_size
+    )
     with render.libraries_muted(), render.Activity("Describing the network") as activity:
         network = build.build(output, weights, asked, force=force, activity=activity)
     render.built(network, output)
@@ -220,6 +235,89 @@ def evaluate(
             evaluate.draw_confusion(evaluation, confusion)
     render.EVALUATIONS[output_format](evaluation, model)
     raise typer.Exit(1 if evaluation.failures else 0)
+
+
+@app.command(
+    epilog=_examples(
+        "resnet train photos/ -o model.safetensors",
+        "resnet train photos/ -o model.safetensors --weights imagenet --freeze-backbone --epochs 5",
+        "resnet train photos/ -o model.safetensors --resume",
+        "resnet train tiny/ -o tiny.safetensors --stages 2,3,3 --width 48 --stem small --image-size 64 --sizes 32x10",
+    )
+)
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with train/CLASS/ and perhaps val/CLASS/.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The weights: .safetensors.", rich_help_panel=OUTPUT)
+    ] = Path("model.safetensors"),
+    depth: Depth = None,
+    variant: VariantName = None,
+    stages: Stages = None,
+    width: Width = None,
+    stem: Stem = None,
+    image_size: ImageSize = None,
+    weights: Annotated[
+        str, typer.Option(metavar="none|imagenet|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
+    ] = "none",
+    freeze_backbone: Annotated[
+        bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the images (default 90).", rich_help_panel=RECIPE)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step (default 128).", rich_help_panel=RECIPE)] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Highest learning rate (default 0.2).", rich_help_panel=RECIPE)
+    ] = None,
+    warmup: Annotated[int | None, typer.Option(help="Epochs it rises (default 1).", rich_help_panel=RECIPE)] = None,
+    cooldown: Annotated[
+        int | None, typer.Option(help="Epochs it falls at the end (default: all others).", rich_help_panel=RECIPE)
+    ] = None,
+    sizes: Annotated[
+        Any,
+        typer.Option(parser=_sizes, metavar="SIDExEPOCHS,...", help="Smaller images at first.", rich_help_panel=RECIPE),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and crops.", rich_help_panel=RECIPE)] = None,
+    precision: Annotated[
+        Literal["auto", "f32", "bf16"] | None,
+        typer.Option(help="What to compute in (default auto: the faster).", rich_help_panel=RECIPE),
+    ] = None,
+    validation_share: Annotated[
+        float, typer.Option(min=0.001, max=0.9, help="Of train, where there is no val.", rich_help_panel=IMAGES)
+    ] = 0.05,
+    half: Annotated[bool, typer.Option("--half", help="Write 16-bit weights.", rich_help_panel=OUTPUT)] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)] = False,
+    output_format: Format = "table",
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network to tell the folders of images apart."""
+    from resnet_cli import train
+
+    network = _asked(depth=depth, variant=variant, stages=stages, width=width, stem=stem, image_size=image_size)
+    recipe = _asked(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=lr,
+        warmup=warmup,
+        cooldown=cooldown,
+        sizes=sizes,
+        freeze_backbone=freeze_backbone,
+        seed=seed,
+        precision=precision or (None if resume else "auto"),
+    )
+    options: dict[str, Any] = {"share": validation_share, "half": half, "resume": resume, "force": force}
+    with render.libraries_muted(), render.Training() as progress:
+        try:
+            trained = train.train(data, output, weights, network, recipe, progress, **options)
+        except KeyboardInterrupt:
+            render.warning("interrupted; the same command with --resume goes on after the last whole epoch")
+            raise
+    render.TRAININGS[output_format](trained)
+    raise typer.Exit(1 if trained.bad else 0)
 
 
 def _ready(weights: str, asked: dict[str, Any]) -> "tuple[Model, Engine]":

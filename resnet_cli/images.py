@@ -8,7 +8,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -79,23 +79,25 @@ def decode(name: str | Path, size: int, fit: Fit) -> NDArray[np.uint8]:
     Raises:
         ImageError: of the kind `not_found`, `not_a_file`, `permission_denied` or one of `decode_stream`.
     """
-    path = Path(name)
-    try:
-        # Looked at before it is opened: opening a pipe would wait for its writer.
-        mode = path.stat().st_mode
-        if not os.access(path, os.R_OK):
-            raise ImageError("permission_denied", "expected a readable file, received one without read permission")
-        if not stat.S_ISREG(mode):
-            received = SPECIAL_FILES.get(stat.S_IFMT(mode), "a device")
-            raise ImageError("not_a_file", f"expected an image file, received {received}")
-        with path.open("rb") as file:
-            return decode_stream(file, size, fit)
-    except PermissionError as error:
-        raise ImageError("permission_denied", f"expected a readable file, received: {error.strerror}") from error
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
-        raise ImageError("not_found", "expected an image file, found none of this name") from error
-    except OSError as error:
-        raise ImageError("unreadable_image", f"expected a readable file, received: {error.strerror}") from error
+    with _file(Path(name)) as file:
+        return decode_stream(file, size, fit)
+
+
+def load(name: str | Path, enough: int) -> Image.Image:
+    """Read an image file in its own shape.
+
+    Args:
+        name: the file.
+        enough: sides in pixels beyond which detail may be left out where that saves time, as it does for JPEG.
+
+    Returns:
+        The first frame: 8-bit RGB, upright, laid over white.
+
+    Raises:
+        ImageError: as `decode` does.
+    """
+    with _file(Path(name)) as file, _decoding(file):
+        return _upright(file, enough)
 
 
 def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
@@ -115,15 +117,55 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
         ImageError: of the kind `not_an_image` (not one of FORMATS), `unreadable_image` (one of them, but damaged or
             of an unsupported variant) or `too_large`.
     """
+    with _decoding(file):
+        return np.array(fitted(_upright(file), size, fit))
+
+
+def fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+    """Make an RGB picture square as `decode_stream` does.
+
+    Args:
+        image: the picture.
+        size: side of the square in pixels.
+        fit: how.
+    """
+    if image.size == (size, size):
+        return image
+    match fit:
+        case Fit.CROP:
+            return _cropped(image, size)
+        case Fit.STRETCH:
+            return image.resize((size, size), Image.Resampling.BICUBIC)
+        case Fit.PAD:
+            return _padded(image, size)
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    """Open an image file, and name what hinders it."""
     try:
-        with _opened(file) as image:
-            if max(image.size) > MAX_SIDE:
-                raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
-            image.load()
-            # Junk EXIF must not spoil a good picture. Pillow turns the picture before it writes the tags anew.
-            with suppress(Exception):
-                ImageOps.exif_transpose(image, in_place=True)
-            return np.array(_fitted(_rgb(image), size, fit))
+        # Looked at before it is opened: opening a pipe would wait for its writer.
+        mode = path.stat().st_mode
+        if not os.access(path, os.R_OK):
+            raise ImageError("permission_denied", "expected a readable file, received one without read permission")
+        if not stat.S_ISREG(mode):
+            received = SPECIAL_FILES.get(stat.S_IFMT(mode), "a device")
+            raise ImageError("not_a_file", f"expected an image file, received {received}")
+        with path.open("rb") as file:
+            yield file
+    except PermissionError as error:
+        raise ImageError("permission_denied", f"expected a readable file, received: {error.strerror}") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ImageError("not_found", "expected an image file, found none of this name") from error
+    except OSError as error:
+        raise ImageError("unreadable_image", f"expected a readable file, received: {error.strerror}") from error
+
+
+@contextmanager
+def _decoding(file: BinaryIO) -> Iterator[None]:
+    """Name what is wrong with the bytes of an image."""
+    try:
+        yield
     except UnidentifiedImageError as error:
         raise _unidentified(file) from error
     except Image.DecompressionBombError as error:
@@ -131,6 +173,20 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
     except Exception as error:  # on damaged files Pillow's plugins raise nearly everything, from OSError to KeyError
         message = f"expected a whole image, received a damaged one: {_line(error)}"
         raise ImageError("unreadable_image", message) from error
+
+
+def _upright(file: BinaryIO, enough: int | None = None) -> Image.Image:
+    """Return the first frame in 8-bit RGB, turned as its EXIF tag says."""
+    with _opened(file) as image:
+        if max(image.size) > MAX_SIDE:
+            raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
+        if enough:
+            image.draft(None, (enough, enough))
+        image.load()
+        # Junk EXIF must not spoil a good picture. Pillow turns the picture before it writes the tags anew.
+        with suppress(Exception):
+            ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
 
 
 def _mode(path: Path) -> int:
@@ -224,18 +280,6 @@ def _grey(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:  # a PNG may declare one grey value transparent
         grey[pixels == image.info["transparency"]] = 255
     return Image.fromarray(grey)
-
-
-def _fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
-    if image.size == (size, size):
-        return image
-    match fit:
-        case Fit.CROP:
-            return _cropped(image, size)
-        case Fit.STRETCH:
-            return image.resize((size, size), Image.Resampling.BICUBIC)
-        case Fit.PAD:
-            return _padded(image, size)
 
 
 def _cropped(image: Image.Image, size: int) -> Image.Image:

@@ -39,12 +39,20 @@ LAYERS: dict[str, Callable[[Any], layers.Layer]] = {
 }
 
 
-def build(graph: Graph, parameters: Mapping[str, NDArray[Any]] | None = None) -> keras.Model:
+def build(
+    graph: Graph,
+    parameters: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    any_size: bool = False,
+    kinds: Mapping[str, Callable[[Any], layers.Layer]] = LAYERS,
+) -> keras.Model:
     """Build the Keras model of a network.
 
     Args:
         graph: the network.
         parameters: its arrays by name; where None, Keras's own random initialisation.
+        any_size: whether images of other sides than the network's are taken too.
+        kinds: makes the layer of each kind of op.
 
     Returns:
         A functional model from preprocessed images, float32 (batch, size, size, 3), to probabilities.
@@ -52,10 +60,11 @@ def build(graph: Graph, parameters: Mapping[str, NDArray[Any]] | None = None) ->
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     first, *ops = graph.ops
-    tensors = {first.name: keras.Input(first.output_shape, name=first.name)}
+    shape = (None, None, first.output_shape[-1]) if any_size else first.output_shape
+    tensors = {first.name: keras.Input(shape, name=first.name)}
     for op in ops:
         inputs = [tensors[name] for name in op.inputs]
-        tensors[op.name] = LAYERS[op.kind](op)(inputs if len(inputs) > 1 else inputs[0])
+        tensors[op.name] = kinds[op.kind](op)(inputs if len(inputs) > 1 else inputs[0])
     model = keras.Model(tensors[first.name], tensors[ops[-1].name], name=graph.architecture.name)
     if parameters is not None:
         for variable in model.variables:

@@ -66,6 +66,12 @@ def default_labels(classes: int) -> Labels:
     return imagenet() if classes == 1000 else tuple(Label(f"class_{i}") for i in range(classes))
 
 
+def folder_labels(folders: tuple[str, ...]) -> Labels:
+    """Return the labels of classes named by folders; ImageNet's WordNet ids get ImageNet's names."""
+    names = {label.wnid: label.name for label in imagenet()}
+    return tuple(Label(names[folder], folder) if folder in names else Label(folder) for folder in folders)
+
+
 def to_list(labels: Labels) -> list[list[str | None]]:
     """Return `[name, wnid]` pairs, ready for JSON."""
     return [[label.name, label.wnid] for label in labels]

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from resnet_cli.recipe import Epoch
+
 matplotlib.use("agg")  # draws without a screen
 
 MOST_NAMES = 40  # more class names than this would overlap
@@ -31,4 +33,26 @@ def confusion(matrix: NDArray[np.int64], names: list[str], path: Path) -> None:
         shown = [names[i] for i in present]
         axes.set_xticks(range(len(present)), shown, rotation=90)
         axes.set_yticks(range(len(present)), shown)
+    figure.savefig(path)
+
+
+def curves(epochs: list[Epoch], path: Path) -> None:
+    """Draw loss and accuracy by epoch.
+
+    Args:
+        epochs: what came of each.
+        path: the picture to write; its suffix is its format.
+    """
+    numbers = [epoch.epoch for epoch in epochs]
+    figure = Figure((10, 4), layout="constrained")
+    loss = figure.add_subplot(1, 2, 1, xlabel="epoch", ylabel="loss (nats)")
+    loss.plot(numbers, [epoch.loss for epoch in epochs], label="training crops, smoothed labels")
+    loss.plot(numbers, [epoch.val_loss for epoch in epochs], label="validation")
+    share = figure.add_subplot(1, 2, 2, xlabel="epoch", ylabel="accuracy (%)")
+    share.plot(numbers, [100 * epoch.accuracy for epoch in epochs], label="training crops")
+    share.plot(numbers, [100 * epoch.val_accuracy for epoch in epochs], label="validation")
+    share.plot(numbers, [100 * epoch.val_top5 for epoch in epochs], label="validation, top 5")
+    for axes in (loss, share):
+        axes.legend()
+        axes.grid(alpha=0.3)
     figure.savefig(path)

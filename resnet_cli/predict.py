@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import images, labels
+from resnet_cli import images, labels, metrics
 from resnet_cli.errors import ImageError, ModelError
 from resnet_cli.labels import Prediction
 from resnet_cli.models import Model
@@ -98,15 +98,16 @@ def answers(
         while batch := list(islice(remaining, batch_size)):
             decoded = list(pool.map(decode, batch))
             pixels = [image for image in decoded if not isinstance(image, ImageError)]
-            probabilities = iter(_probabilities(engine, pixels, model.weights))
+            probabilities = iter(_probabilities(engine, pixels, model))
             for path, image in zip(batch, decoded, strict=True):
                 yield path, image if isinstance(image, ImageError) else next(probabilities)
 
 
-def _probabilities(engine: Engine, pixels: list[NDArray[np.uint8]], weights: str) -> NDArray[np.float32]:
+def _probabilities(engine: Engine, pixels: list[NDArray[np.uint8]], model: Model) -> NDArray[np.float32]:
     if not pixels:
         return np.empty((0, 0), np.float32)
     probabilities = engine.predict(np.stack(pixels))
     if not np.isfinite(probabilities).all():
-        raise ModelError(f"{weights}: the network's output is not a number; the weights are damaged")
-    return probabilities
+        raise ModelError(f"{model.weights}: the network's output is not a number; the weights are damaged")
+    temperature = model.metadata.temperature
+    return probabilities if temperature == 1 else metrics.tempered(probabilities, temperature)

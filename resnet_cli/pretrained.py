@@ -74,6 +74,9 @@ def _triple(numbers: Any, what: str) -> Triple:
 # keras.applications.imagenet_utils.preprocess_input, mode "caffe".
 CAFFE = Preprocessing("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 
+# What torchvision's networks, and ours, are trained with: means and deviations of the channels over ImageNet.
+TORCHVISION = Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
 
 @dataclass(frozen=True)
 class Pretrained:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,9 +25,13 @@ from rich.text import Text
 from resnet_cli.graph import Graph, totals
 
 if TYPE_CHECKING:
+    from resnet_cli.datasets import Tree
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
     from resnet_cli.predict import Record
+    from resnet_cli.recipe import Epoch
+    from resnet_cli.train import Trained
+    from resnet_cli.training import Run
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 verbosity = NORMAL
@@ -332,3 +337,67 @@ def _complain_of(evaluation: "Evaluation") -> None:
 
 
 EVALUATIONS = {"table": evaluation_table, "json": evaluation_json}
+
+
+class Training(Activity):
+    """Shows how far a training is: on a terminal in one line that changes; a line an epoch stays."""
+
+    def __init__(self) -> None:
+        super().__init__("Reading the tree")
+
+    def start(self, run: "Run", tree: "Tree") -> None:
+        """Say what is trained."""
+        self._run = run
+        text = f"{run.architecture.name}: {_count(len(tree.classes))} classes, {_count(len(tree.train))} images"
+        self._line(f"{text}, {_count(len(tree.validation))} to validate with, {run.recipe.precision}")
+        if run.history:
+            self._line(f"going on after epoch {len(run.history)} of {run.recipe.epochs}")
+
+    def step(self, done: float, loss: float, accuracy: float, images_per_second: float, seconds_left: float) -> None:
+        """Show a step."""
+        epochs = self._run.recipe.epochs
+        text = f"epoch {int(done) + 1 if done % 1 else int(done)} of {epochs}, loss {loss:.3f}, accuracy {accuracy:.1%}"
+        speed = f"{images_per_second:.0f} images/s, {timedelta(seconds=round(seconds_left))} left"
+        self._bar.update(self._task, total=epochs, completed=done, description=text, size=speed)
+
+    def epoch(self, epoch: "Epoch") -> None:
+        """Print a line for an epoch."""
+        learned = f"loss {epoch.loss:.3f}, accuracy {epoch.accuracy:.1%}"
+        validated = f"validation {epoch.val_loss:.3f}, {epoch.val_accuracy:.1%}, top 5 {epoch.val_top5:.1%}"
+        number = f"epoch {epoch.epoch} of {self._run.recipe.epochs} ({epoch.image_size} pixels)"
+        left = self._run.recipe.work(self._run.architecture.image_size, epoch.epoch)
+        left_seconds = timedelta(seconds=round(left * epoch.seconds / epoch.image_size**2))
+        self._line(f"{number}: {learned}; {validated}; {epoch.images_per_second:.0f} images/s, {left_seconds} left")
+
+    def bad_image(self, name: str, reason: str) -> None:
+        """Warn of an image that is left out."""
+        warning(f"{printable(name)}: left out; {reason}")
+
+    def _line(self, text: str) -> None:
+        if verbosity > QUIET:
+            err.print(Text(printable(text)), soft_wrap=True)
+
+
+def trained_json(trained: "Trained") -> None:
+    """Print what a training came to as one JSON object."""
+    _write(_safe_json(asdict(trained)) + "\n")
+
+
+def trained_table(trained: "Trained") -> None:
+    """Print what a training came to as a table."""
+    table = Table(title=f"{trained.architecture}, {printable(trained.path)}", show_header=False)
+    table.add_row("classes", _count(trained.classes))
+    table.add_row("images", _count(trained.images))
+    table.add_row("images to validate with", _count(trained.validation_images))
+    table.add_row("bad images left out", _count(len(trained.bad)))
+    table.add_row("epochs", _count(trained.epochs))
+    table.add_row("top-1", f"{trained.val_accuracy:.2%}")
+    table.add_row("top-5", f"{trained.val_top5:.2%}")
+    table.add_row("loss", f"{trained.val_loss:.4f}  (untempered: {trained.val_loss_untempered:.4f})")
+    table.add_row("temperature", f"{trained.temperature:.3f}")
+    table.add_row("images a second", f"{trained.images_per_second:.1f}  ({trained.precision})")
+    table.add_row("time", str(timedelta(seconds=round(trained.seconds))))
+    out.print(table)
+
+
+TRAININGS = {"table": trained_table, "json": trained_json}

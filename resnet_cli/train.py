@@ -1,0 +1,204 @@
+"""The use case: a folder a class -> a network that tells them apart, in a file."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
+from resnet_cli.architecture import Architecture, Head
+from resnet_cli.checkpoints import Arrays, Metadata
+from resnet_cli.errors import UsageError
+from resnet_cli.models import Activity
+from resnet_cli.pretrained import TORCHVISION
+from resnet_cli.recipe import Epoch, Recipe
+
+if TYPE_CHECKING:
+    from resnet_cli.training import Progress, Run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to; shares are 0 to 1.
+
+    Args:
+        path: the weights.
+        architecture: the network's name.
+        classes, images, validation_images: their numbers; bad images are not counted.
+        bad: why images were left out, by name.
+        epochs: how many it learned.
+        val_accuracy, val_top5: of the weights in the file, over the validation images.
+        val_loss: cross-entropy of the probabilities at `temperature`, in nats.
+        val_loss_untempered: the same at temperature 1.
+        temperature: what divides the logits.
+        precision: what it computed in.
+        images_per_second: mean over its epochs.
+        seconds: wall time of its epochs.
+    """
+
+    path: str
+    architecture: str
+    classes: int
+    images: int
+    validation_images: int
+    bad: dict[str, str]
+    epochs: int
+    val_accuracy: float
+    val_top5: float
+    val_loss: float
+    val_loss_untempered: float
+    temperature: float
+    precision: str
+    images_per_second: float
+    seconds: float
+
+
+def train(
+    data: Path,
+    out: Path,
+    weights: str,
+    asked: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    progress: "Progress",
+    *,
+    share: float = 0.05,
+    half: bool = False,
+    resume: bool = False,
+    force: bool = False,
+) -> Trained:
+    """Train a network on a tree of images.
+
+    Beside `out` come its metrics (`.metrics.csv`), curves (`.curves.png`) and checkpoint (`.checkpoint.weights.h5`),
+    which `resume` goes on from, also to more epochs than were planned.
+
+    Args:
+        data: folder of `train/CLASS/` and perhaps `val/CLASS/`.
+        out: the weights to write, `.safetensors`.
+        weights: `none` for random ones, `imagenet`, or a file to start from.
+        asked: arguments of `architecture.resnet` that the user gave.
+        recipe: fields of `Recipe` that the user gave; `precision` may be `auto`.
+        progress: is told how far it is.
+        share: part of the images that validates where there is no `val`.
+        half: whether 16-bit weights are written.
+        resume: whether to go on from the checkpoint, with its network and recipe; what `recipe` has replaces its part.
+        force: whether files of an earlier training are replaced.
+
+    Raises:
+        UsageError: the tree, the network or the recipe is none, or files are in the way.
+        ModelError: weights or checkpoint are not to be had or do not fit.
+    """
+    paths = {kind: _beside(out, kind) for kind in ("metrics.csv", "curves.png", "checkpoint.weights.h5")}
+    checkpoint = paths["checkpoint.weights.h5"]
+    if not resume:
+        for path in (out, checkpoint):
+            if path.exists() and not force:
+                raise UsageError(f"{path} exists; --resume goes on with it, --force begins anew")
+    progress.report("Listing images")
+    tree = datasets.scan(data, share)
+
+    progress.report("Importing Keras")
+    from resnet_cli import keras_model, training
+
+    if resume and checkpoint.exists():
+        run, parameters = _resumed(training.read_run(checkpoint), asked, recipe), None
+        if run.classes != tree.classes:
+            raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
+    else:
+        checkpoint.unlink(missing_ok=True)
+        run, parameters = _begun(tree.classes, weights, asked, recipe, progress)
+        if run.recipe.precision == "auto":
+            progress.report("Measuring precisions")
+            run.recipe = replace(run.recipe, precision=training.faster_precision(run))
+
+    for size, *_ in run.recipe.phases(run.architecture.image_size):
+        replace(run.architecture, image_size=size)  # which raises where the network would have nothing left to see
+    progress.start(run, tree)
+    model = training.learn(run, tree, parameters, checkpoint, progress)
+    progress.report("Fitting the temperature")
+    answers = training.predicted(model, tree.validation, run.preprocessing, run.architecture.image_size)
+    temperature = metrics.fit_temperature(*answers)
+    bad = tree.train.bad | tree.validation.bad
+    trained = Trained(
+        path=str(out),
+        architecture=run.architecture.name,
+        classes=len(tree.classes),
+        images=len(tree.train) - len(tree.train.bad),
+        validation_images=len(answers[1]),
+        bad=dict(sorted(bad.items())),
+        epochs=len(run.history),
+        val_accuracy=metrics.accuracy(*answers),
+        val_top5=metrics.accuracy(*answers, k=5),
+        val_loss=metrics.cross_entropy(metrics.tempered(answers[0], temperature), answers[1]),
+        val_loss_untempered=metrics.cross_entropy(*answers),
+        temperature=temperature,
+        precision=run.recipe.precision,
+        images_per_second=float(np.mean([epoch.images_per_second for epoch in run.history])),
+        seconds=sum(epoch.seconds for epoch in run.history),
+    )
+    summary = asdict(trained)
+    del summary["path"], summary["bad"]
+    about = Metadata(
+        run.architecture,
+        labels.folder_labels(run.classes),
+        run.preprocessing,
+        temperature,
+        {"recipe": run.recipe.to_dict(), "summary": summary},
+    )
+    dtype = np.float16 if half else np.float32
+    arrays = {name: array.astype(dtype) for name, array in keras_model.arrays(model).items()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise UsageError("the weights are no 16-bit numbers; --resume without --half writes them")
+    with files.replacing(out) as unfinished:
+        checkpoints.write_safetensors(unfinished, arrays, about)
+    _write_history(run.history, paths["metrics.csv"], paths["curves.png"])
+    return trained
+
+
+def _beside(out: Path, kind: str) -> Path:
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: the name must end with .safetensors")
+    if out.is_dir() or not out.parent.is_dir():
+        raise UsageError(f"{out}: expected a file in an existing folder")
+    return out.with_name(f"{out.stem}.{kind}")
+
+
+def _resumed(run: "Run", asked: Mapping[str, Any], recipe: Mapping[str, Any]) -> "Run":
+    """Return a run with what was asked anew in place of its own."""
+    if asked and _described(asked, len(run.classes)) != run.architecture:
+        raise UsageError(f"the checkpoint is of another network, {run.architecture.name}; leave out --resume")
+    asked_anew = {name: value for name, value in recipe.items() if value != "auto"}
+    return replace(run, recipe=replace(run.recipe, **asked_anew))
+
+
+def _described(asked: Mapping[str, Any], classes: int) -> Architecture:
+    return architecture.resnet(**{"variant": "v1.5", **asked, "classes": classes})
+
+
+def _begun(
+    classes: tuple[str, ...], weights: str, asked: Mapping[str, Any], recipe: Mapping[str, Any], activity: Activity
+) -> "tuple[Run, Arrays | None]":
+    """Return a run that starts, and the parameters it starts from; where the classes differ, without the last layer."""
+    from resnet_cli.training import Run
+
+    if weights == "none":
+        return Run(_described(asked, len(classes)), classes, TORCHVISION, Recipe(**recipe), []), None
+    model = models.load(weights, dict(asked), activity)
+    parameters = model.parameters
+    if model.metadata.labels != labels.folder_labels(classes):
+        parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
+    described = replace(model.metadata.architecture, head=Head(len(classes)))
+    return Run(described, classes, model.metadata.preprocessing, Recipe(**recipe), []), parameters
+
+
+def _write_history(history: list[Epoch], table: Path, picture: Path) -> None:
+    from resnet_cli import plots
+
+    with files.replacing(table) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Epoch)])
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)
+    with files.replacing(picture) as unfinished:
+        plots.curves(history, unfinished)

@@ -1,0 +1,329 @@
+"""The network learns: Keras's optimiser, schedule and loop. Importing this module imports Keras."""
+
+import json
+import math
+import time
+import timeit
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from resnet_cli import files, graph, keras_model, metrics
+from resnet_cli.architecture import Architecture
+from resnet_cli.batches import TrainingBatches, steps_per_epoch, validation_batches
+from resnet_cli.checkpoints import Arrays
+from resnet_cli.datasets import Split, Tree
+from resnet_cli.errors import ModelError, UsageError
+from resnet_cli.models import Activity
+from resnet_cli.pretrained import Preprocessing
+from resnet_cli.recipe import Epoch, Recipe
+
+STATE = "resnet_cli_training"  # where a checkpoint holds what Keras does not
+
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's and ARM's words for it
+POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16"}
+
+
+@dataclass
+class Run:
+    """A training as it stands.
+
+    Args:
+        architecture: the network.
+        classes: the folders' names, in the order of its outputs.
+        preprocessing: what it wants done to pixels.
+        recipe: how it is trained.
+        history: the epochs that are done.
+    """
+
+    architecture: Architecture
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    recipe: Recipe
+    history: list[Epoch]
+
+    def to_json(self) -> str:
+        """Return it as one JSON object."""
+        parts = {name: getattr(self, name).to_dict() for name in ("architecture", "preprocessing", "recipe")}
+        return json.dumps(parts | {"classes": self.classes, "history": [asdict(epoch) for epoch in self.history]})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """Read what `to_json` wrote."""
+        fields = json.loads(text)
+        return cls(
+            Architecture.from_dict(fields["architecture"]),
+            tuple(fields["classes"]),
+            Preprocessing.from_dict(fields["preprocessing"]),
+            Recipe.from_dict(fields["recipe"]),
+            [Epoch(**epoch) for epoch in fields["history"]],
+        )
+
+
+class Progress(Activity, Protocol):
+    """Is told what goes on and how far the training is."""
+
+    def start(self, run: Run, tree: Tree) -> None:
+        """Before the first step."""
+
+    def step(self, done: float, loss: float, accuracy: float, images_per_second: float, seconds_left: float) -> None:
+        """After each step: epochs done, loss and accuracy of this one, speed, and how long all of it still takes."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """After each epoch."""
+
+    def bad_image(self, name: str, reason: str) -> None:
+        """An image cannot be read and is left out."""
+
+
+class WarmHoldCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Keras's warm-up and cosine decay, the clock stopped for `hold` steps at the highest rate.
+
+    Until the decay begins nothing depends on its end, so that a run may be ended sooner or later than planned
+    (Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations").
+
+    Args:
+        recipe: says how high, and how many epochs.
+        steps: an epoch's.
+    """
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        super().__init__()
+        self.warmup, self.hold = recipe.warmup * steps, recipe.hold * steps
+        rise = {"warmup_target": recipe.learning_rate, "warmup_steps": self.warmup} if self.warmup else {}
+        fall = max(1, recipe.epochs * steps - self.warmup - self.hold)
+        self.cosine = keras.optimizers.schedules.CosineDecay(0.0 if rise else recipe.learning_rate, fall, **rise)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate of a step, counted from 0."""
+        step = keras.ops.cast(step, "float32")
+        return self.cosine(step - keras.ops.clip(step - self.warmup, 0, self.hold))
+
+
+def compiled(run: Run, steps: int, parameters: Arrays | None) -> keras.Model:
+    """Build a network that is ready to learn.
+
+    Args:
+        run: says which network and recipe.
+        steps: an epoch's.
+        parameters: what to start from, by name; all others start at random.
+    """
+    recipe = run.recipe
+    keras.config.set_dtype_policy(POLICIES[recipe.precision])
+    keras.utils.set_random_seed(recipe.seed)
+    model = keras_model.build(graph.resnet(run.architecture), any_size=True, kinds=_layers())
+    for variable in model.variables:
+        if parameters is not None and variable.path in parameters:
+            variable.assign(parameters[variable.path])
+    for layer in model.layers:
+        layer.trainable = not recipe.freeze_backbone or layer.name == "predictions"
+
+    schedule = WarmHoldCosine(recipe, steps)
+    optimizer = keras.optimizers.SGD(schedule, recipe.momentum, nesterov=True, weight_decay=recipe.weight_decay)
+    # Batch norm and biases do not decay (He et al. 2018, "Bag of Tricks for Image Classification", section 3.1).
+    optimizer.exclude_from_weight_decay([v for v in model.trainable_variables if len(v.shape) == 1])
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    return model
+
+
+def _layers() -> Mapping[str, Callable[[Any], layers.Layer]]:
+    """Return Keras's layers, set up for learning.
+
+    The last scale of each block is zero, so that a block begins as the identity (Goyal et al. 2017, "Accurate, Large
+    Minibatch SGD", section 5.1). Probabilities are computed in f32 at any precision.
+    """
+    faster: Any = layers
+    if keras.backend.backend() == "torch":
+        from resnet_cli import torch_layers as faster
+
+    def convolution(op: Any) -> layers.Layer:
+        padding = "same" if op.padding else "valid"
+        window = {"kernel_size": op.kernel_size, "strides": op.stride, "padding": padding}
+        return faster.Conv2D(op.filters, **window, use_bias=op.use_bias, name=op.name)
+
+    def normalization(op: Any) -> layers.Layer:
+        gamma = "zeros" if op.name.endswith("_3_bn") else "ones"
+        return faster.BatchNormalization(epsilon=op.epsilon, momentum=0.9, gamma_initializer=gamma, name=op.name)
+
+    return keras_model.LAYERS | {
+        "Conv2D": convolution,
+        "BatchNormalization": normalization,
+        "MaxPooling2D": lambda op: faster.MaxPooling2D(op.pool_size, strides=op.stride, name=op.name),
+        "Dense": lambda op: layers.Dense(op.units, activation="softmax", dtype="float32", name=op.name),
+    }
+
+
+def faster_precision(run: Run, images: int = 8, steps: int = 3) -> str:
+    """Return `bf16` where its best step is a tenth faster than that of `f32`, else `f32`.
+
+    Where the processor has no instructions for bf16, nothing is measured, for it would take minutes.
+
+    Args:
+        run: the training.
+        images: in a step.
+        steps: how many are measured, after one that is not.
+    """
+    if not BF16 & set(_processor_flags()):
+        return "f32"
+    size, classes = run.architecture.image_size, len(run.classes)
+    pixels = np.random.default_rng(0).standard_normal((images, size, size, 3), np.float32)
+    truth = np.eye(classes, dtype=np.float32)[np.arange(images) % classes]
+    best = {}
+    for precision in POLICIES:
+        model = compiled(replace(run, recipe=replace(run.recipe, precision=precision)), 1, None)
+        model.train_on_batch(pixels, truth)
+        best[precision] = min(timeit.repeat(partial(model.train_on_batch, pixels, truth), number=1, repeat=steps))
+    return "bf16" if best["bf16"] < 0.9 * best["f32"] else "f32"
+
+
+def _processor_flags() -> list[str]:
+    """Return what Linux calls the abilities of the processor; nothing on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return next((line.split() for line in lines if line.lower().startswith(("flags", "features"))), [])
+
+
+def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, progress: Progress) -> keras.Model:
+    """Train a network to the end of its recipe, from the checkpoint where there is one.
+
+    Args:
+        run: what to train; its history grows.
+        tree: the images.
+        parameters: what to start from, where there is no checkpoint.
+        checkpoint: where weights, optimiser and run are written after each epoch.
+        progress: is told how far it is.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        UsageError: the loss stops being a number.
+        ModelError: the checkpoint cannot be read.
+    """
+    steps = steps_per_epoch(tree.train, run.recipe.batch_size)
+    model = compiled(run, steps, parameters)
+    if checkpoint.exists():
+        model.optimizer.build(model.trainable_variables)
+        try:
+            model.load_weights(checkpoint)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"{checkpoint}: the checkpoint does not fit this training ({error})") from error
+    keeper = _Keeper(run, tree, steps, checkpoint, progress)
+    for size, start, end in run.recipe.phases(run.architecture.image_size):
+        first = max(start, len(run.history))
+        if first < end:
+            keeper.size = size
+            batches = TrainingBatches(
+                tree.train,
+                run.preprocessing,
+                classes=len(run.classes),
+                batch_size=run.recipe.batch_size,
+                size=size,
+                crop=run.recipe.crop,
+                seed=run.recipe.seed,
+                first_epoch=first,
+            )
+            span = {"initial_epoch": first, "epochs": end, "steps_per_epoch": steps}
+            model.fit(batches, callbacks=[keeper], shuffle=False, verbose=0, **span)
+    return model
+
+
+class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+    """Reports each step; after each epoch validates and keeps weights, optimiser and history."""
+
+    def __init__(self, run: Run, tree: Tree, steps: int, checkpoint: Path, progress: Progress) -> None:
+        super().__init__()
+        self.run, self.tree, self.steps, self.checkpoint, self.progress = run, tree, steps, checkpoint, progress
+        self.size = run.architecture.image_size
+        self.reported: set[str] = set()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Report a step."""
+        seconds, share = time.perf_counter() - self.started, (batch + 1) / self.steps
+        before, full = len(self.run.history), self.run.architecture.image_size
+        left = self.run.recipe.work(full, before + share) * seconds / (share * self.size**2)
+        speed = (batch + 1) * self.run.recipe.batch_size / seconds
+        self.progress.step(before + share, float(logs["loss"]), float(logs["accuracy"]), speed, left)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Validate, write the checkpoint, report."""
+        if not math.isfinite(logs["loss"]):
+            raise UsageError(f"in epoch {epoch + 1} the loss stopped being a number; lower --lr")
+        seconds = time.perf_counter() - self.started
+        answers = predicted(self.model, self.tree.validation, self.run.preprocessing, self.size)
+        done = Epoch(
+            epoch=epoch + 1,
+            image_size=self.size,
+            learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            loss=float(logs["loss"]),
+            accuracy=float(logs["accuracy"]),
+            val_loss=metrics.cross_entropy(*answers),
+            val_accuracy=metrics.accuracy(*answers),
+            val_top5=metrics.accuracy(*answers, k=5),
+            images_per_second=self.steps * self.run.recipe.batch_size / seconds,
+            seconds=time.perf_counter() - self.started,
+        )
+        self.run.history.append(done)
+        write_checkpoint(self.checkpoint, self.model, self.run)
+        self.progress.epoch(done)
+        for split in (self.tree.train, self.tree.validation):
+            for name in split.bad.keys() - self.reported:
+                self.progress.bad_image(name, split.bad[name])
+                self.reported.add(name)
+
+
+def predicted(
+    model: keras.Model, split: Split, preprocessing: Preprocessing, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Classify the images of a split.
+
+    Returns:
+        Probabilities (images, classes) and true classes (images,) of the images that can be read.
+
+    Raises:
+        UsageError: there are none.
+    """
+    answers = [
+        (np.asarray(model.predict_on_batch(pixels)), classes)
+        for pixels, classes in validation_batches(split, preprocessing, 128, size)
+    ]
+    if not answers:
+        raise UsageError(f"{split.folder}: none of the images to validate with can be read")
+    probabilities, classes = zip(*answers, strict=True)
+    return np.concatenate(probabilities), np.concatenate(classes)
+
+
+def write_checkpoint(path: Path, model: keras.Model, run: Run) -> None:
+    """Write weights and optimiser as Keras does, and the run; killed at any moment, it leaves a whole file."""
+    with files.replacing(path) as unfinished:
+        model.save_weights(unfinished)
+        with h5py.File(unfinished, "a") as file:
+            file[STATE] = run.to_json()
+
+
+def read_run(path: Path) -> Run:
+    """Read what a checkpoint says of its training.
+
+    Raises:
+        ModelError: it says nothing, or cannot be read.
+    """
+    try:
+        with h5py.File(path) as file:
+            return Run.from_json(file[STATE].asstr()[()])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}: expected a checkpoint of a training, got a damaged or foreign file") from error
