@@ -216,17 +216,13 @@ def options(described: Architecture) -> dict[str, Any]:
     Args:
         described: a network that `resnet` made.
     """
+    variant = {"block": described.block, "conv_bias": described.conv_bias, "epsilon": described.epsilon}
+    stem = {key: value for key, value in asdict(described.stem).items() if key != "filters"}
     return {
-        "variant": next(
-            (
-                name
-                for name, row in VARIANTS.items()
-                if row == {"block": described.block, "conv_bias": described.conv_bias, "epsilon": described.epsilon}
-            ),
-            "v1",
-        ),
+        "variant": next((name for name, row in VARIANTS.items() if row == variant), "v1"),
         "stages": tuple(stage.blocks for stage in described.stages),
         "width": described.stem.filters,
+        "stem": next((name for name, row in STEMS.items() if row == stem), "imagenet"),
         "classes": described.head.classes,
         "image_size": described.image_size,
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_cli import __version__, render
+from resnet_cli import __version__, render, terminal
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.pretrained import Fit
 
@@ -32,7 +32,7 @@ def _examples(*lines: str) -> str:
 def _verbosity(level: int) -> Any:
     def set_level(given: bool) -> bool:
         if given:
-            render.verbosity = level
+            terminal.verbosity = level
         return given
 
     return set_level
@@ -73,11 +73,11 @@ Stem = Annotated[str | None, typer.Option(help="imagenet, small (64 pixels) or c
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(render.VERBOSE)),
+    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(terminal.VERBOSE)),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(render.QUIET)),
+    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(terminal.QUIET)),
 ]
 
 
@@ -172,7 +172,7 @@ def build(
     asked = _asked(
         depth=depth, variant=variant, stages=stages, width=width, stem=stem, classes=classes, image_size=image_size
     )
-    with render.libraries_muted(), render.Activity("Describing the network") as activity:
+    with terminal.libraries_muted(), terminal.Activity("Describing the network") as activity:
         network = build.build(output, weights, asked, force=force, activity=activity)
     render.built(network, output)
 
@@ -197,7 +197,7 @@ def predict(
     """Name what is in each image: the most probable labels."""
     from resnet_cli.predict import classify
 
-    with render.libraries_muted():
+    with terminal.libraries_muted():
         model, engine = _ready(weights, _asked(depth=depth))
         answered = render.RECORDS[output_format](classify(image, model, engine, top_k=top_k, fit=fit))
     raise typer.Exit(0 if answered else 1)
@@ -225,7 +225,7 @@ def evaluate(
     """Measure how good a model is on images whose class their folder names."""
     from resnet_cli import evaluate
 
-    with render.libraries_muted():
+    with terminal.libraries_muted():
         model, engine = _ready(weights, _asked(depth=depth))
         evaluation = evaluate.evaluate(data, model, engine, fit=fit)
         for write, path in ((evaluate.write_classes, per_class), (evaluate.write_mistakes, mistakes)):
@@ -310,11 +310,11 @@ def train(
         precision=precision or (None if resume else "auto"),
     )
     options: dict[str, Any] = {"share": validation_share, "half": half, "resume": resume, "force": force}
-    with render.libraries_muted(), render.Training() as progress:
+    with terminal.libraries_muted(), terminal.Training() as progress:
         try:
             trained = train.train(data, output, weights, network, recipe, progress, **options)
         except KeyboardInterrupt:
-            render.warning("interrupted; the same command with --resume goes on after the last whole epoch")
+            terminal.warning("interrupted; the same command with --resume goes on after the last whole epoch")
             raise
     render.TRAININGS[output_format](trained)
     raise typer.Exit(1 if trained.bad else 0)
@@ -324,7 +324,7 @@ def _ready(weights: str, asked: dict[str, Any]) -> "tuple[Model, Engine]":
     """Load a model and the engine that computes it, and show that work goes on."""
     from resnet_cli import models
 
-    with render.Activity("Reading weights") as activity:
+    with terminal.Activity("Reading weights") as activity:
         model = models.load(weights, asked, activity)
         activity.report("Importing Keras")
         from resnet_cli.keras_model import KerasEngine
@@ -358,10 +358,10 @@ def main() -> None:
         code = app(prog_name="resnet", standalone_mode=False) or 0
         sys.stdout.flush()
     except ResnetError as error:
-        render.error(str(error))
+        terminal.error(str(error))
         code = error.exit_code
     except typer.TyperException as error:
-        render.error(error.format_message())
+        terminal.error(error.format_message())
         code = error.exit_code
     except _Terminated:
         code = 128 + signal.SIGTERM
@@ -370,11 +370,11 @@ def main() -> None:
             raise
         code = 0
     except OSError as error:
-        render.error(f"{error.filename or 'the results'}: {error.strerror or error}")
+        terminal.error(f"{error.filename or 'the results'}: {error.strerror or error}")
         code = 1
     except Exception as error:
         if os.environ.get("RESNET_DEBUG") == "1":
             raise
-        render.error(f"{type(error).__name__}: {error}\nSet RESNET_DEBUG=1 to see where.")
+        terminal.error(f"{type(error).__name__}: {error}\nSet RESNET_DEBUG=1 to see where.")
         code = 1
     sys.exit(code)

@@ -1,53 +1,28 @@
-"""The only module that prints: results to stdout, everything else to stderr."""
+"""Results to stdout: records, summaries and reports as Rich tables or JSON."""
 
 import json
-import logging
-import os
-import re
 import sys
-import time
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, astuple
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rich.bar import Bar
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from resnet_cli import terminal
 from resnet_cli.graph import Graph, totals
+from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
-    from resnet_cli.datasets import Tree
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
     from resnet_cli.predict import Record
-    from resnet_cli.recipe import Epoch
     from resnet_cli.train import Trained
-    from resnet_cli.training import Run
-
-QUIET, NORMAL, VERBOSE = -1, 0, 1
-verbosity = NORMAL
-
-if os.environ.get("COLUMNS") == "0":
-    del os.environ["COLUMNS"]  # what shells without a terminal say; Rich would print nothing at all
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-# Control characters, lone surrogates (bytes that are not UTF-8) and marks that reorder or hide text.
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""Return text that a terminal shows and never obeys: unsafe characters become `\uXXXX`."""
-    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _safe_json(value: object) -> str:
@@ -59,106 +34,6 @@ def _write(text: str) -> None:
     """Write JSON, which is UTF-8 whatever the locale."""
     sys.stdout.buffer.write(text.encode())
     sys.stdout.flush()
-
-
-def error(message: str) -> None:
-    """Print an error to stderr; its first line says what and which file."""
-    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(message)), soft_wrap=True)
-
-
-def warning(message: str) -> None:
-    """Print a warning to stderr, unless quiet."""
-    if verbosity > QUIET:
-        err.print(Text.assemble(("warning: ", "yellow"), _printable_lines(message)), soft_wrap=True)
-
-
-def detail(message: str) -> None:
-    """Print what only `--verbose` shows to stderr."""
-    if verbosity >= VERBOSE:
-        err.print(Text(_printable_lines(message), "dim"), soft_wrap=True)
-
-
-def _printable_lines(message: str) -> str:
-    return "\n".join(printable(line) for line in message.split("\n"))
-
-
-class Activity:
-    """Shows on a terminal that work goes on, and how far a download is.
-
-    `total`, `update`, `reset` and `close` are what pooch calls while it downloads.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._started = time.monotonic()
-        self._downloading = False
-        self._shown = verbosity > QUIET and err.is_terminal
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[size]}"))
-        self._bar = Progress(SpinnerColumn(), *columns, console=err, transient=True, disable=not self._shown)
-        self._task = self._bar.add_task(text, total=None, size="")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def report(self, text: str) -> None:
-        """Say what goes on now."""
-        detail(f"{time.monotonic() - self._started:.2f} s: {text}")
-        self._bar.reset(self._task, total=None, description=printable(text), size="")
-
-    @property
-    def total(self) -> int:
-        """Bytes to download, 0 where the server does not say."""
-        return int(self._bar.tasks[0].total or 0)
-
-    @total.setter
-    def total(self, size: int) -> None:
-        if verbosity > QUIET and not self._shown and not self._downloading:
-            err.print(f"Downloading {decimal(size) + ' of ' if size else ''}weights")
-        self._downloading = True
-        self._bar.update(self._task, description="Downloading weights", total=size or None)
-
-    def update(self, size: int) -> None:
-        """Count bytes that have come."""
-        self._bar.advance(self._task, size)
-        done = decimal(int(self._bar.tasks[0].completed))
-        self._bar.update(self._task, size=f"{done} of {decimal(self.total)}" if self.total else done)
-
-    def reset(self) -> None:
-        """Count from zero again."""
-        self._bar.update(self._task, completed=0)
-
-    def close(self) -> None:
-        """End the download."""
-
-
-@contextmanager
-def libraries_muted() -> Iterator[None]:
-    """Keep what libraries log away from the terminal, unless verbose.
-
-    C libraries (TensorFlow, libtiff) write to descriptor 2; so Python's stderr moves to a copy of it meanwhile.
-    """
-    if verbosity >= VERBOSE or os.environ.get("RESNET_DEBUG") == "1":
-        yield
-        return
-    warnings.simplefilter("ignore")
-    logging.disable()
-    real, python_stderr = os.dup(2), sys.stderr
-    with os.fdopen(os.dup(real), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace") as moved:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)
-        os.close(null)
-        if python_stderr is sys.__stderr__:
-            sys.stderr = moved
-        try:
-            yield
-        finally:
-            sys.stderr = python_stderr
-            os.dup2(real, 2)
-            os.close(real)
-            logging.disable(logging.NOTSET)
 
 
 def _count(number: int) -> str:
@@ -190,7 +65,7 @@ def summary_table(network: Graph, *, expand: bool) -> None:
     columns += ["output", "parameters", "trainable", "MACs"]
     footers = dict(zip(columns[3:], map(_count, astuple(totals(network.ops))), strict=True))
     for width, dropped in {110 if expand else 78: ("kind", "trainable"), 66: ("blocks",), 57: ("output",)}.items():
-        if out.width < width:
+        if terminal.out.width < width:
             columns = [column for column in columns if column not in dropped]
     for column in columns:
         left = column in ("layer", "stage", "kind")
@@ -213,7 +88,7 @@ def summary_table(network: Graph, *, expand: bool) -> None:
                 "MACs": _count(counts.macs),
             }
             table.add_row(*(cells[column] for column in columns), end_section=expand and op is members[-1])
-    out.print(table)
+    terminal.out.print(table)
 
 
 def record_fields(record: "Record") -> dict[str, Any]:
@@ -236,7 +111,7 @@ def record_fields(record: "Record") -> dict[str, Any]:
 
 def _complain(record: "Record") -> None:
     if record.error:
-        error(f"{printable(record.image)}: {record.error}")
+        terminal.error(f"{printable(record.image)}: {record.error}")
 
 
 def records_json(records: Iterable["Record"]) -> bool:
@@ -261,14 +136,17 @@ def records_table(records: Iterable["Record"]) -> bool:
         _complain(record)
         answered &= record.error is None
         if record.error is None:
-            out.print(_prediction_table(record))
+            terminal.out.print(_prediction_table(record))
     return answered
 
 
 def _prediction_table(record: "Record") -> Table:
-    wide = out.width >= 72
+    wide = terminal.out.width >= 72
     table = Table(
-        title=Text(printable(record.image), "bold"), title_justify="left", show_header=False, width=min(out.width, 88)
+        title=Text(printable(record.image), "bold"),
+        title_justify="left",
+        show_header=False,
+        width=min(terminal.out.width, 88),
     )
     table.add_column(justify="right", style="dim", width=len(str(len(record.predictions))))
     table.add_column(ratio=1)
@@ -289,11 +167,11 @@ RECORDS = {"table": records_table, "json": records_json}
 
 def built(network: Graph, path: Path) -> None:
     """Say on stderr what was written."""
-    if verbosity > QUIET:
+    if terminal.verbosity > terminal.QUIET:
         parameters = _count(totals(network.ops).parameters)
         size = decimal(path.stat().st_size)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
-        err.print(Text(text), soft_wrap=True)
+        terminal.err.print(Text(text), soft_wrap=True)
 
 
 def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:
@@ -328,54 +206,15 @@ def evaluation_table(evaluation: "Evaluation", model: "Model") -> None:
     table.add_row("loss", f"{evaluation.loss:.4f}")
     table.add_row("calibration error", f"{evaluation.calibration_error:.2%}")
     table.add_row("images a second", f"{evaluation.images_per_second:.1f}")
-    out.print(table)
+    terminal.out.print(table)
 
 
 def _complain_of(evaluation: "Evaluation") -> None:
     for path, reason in evaluation.failures:
-        error(f"{printable(path)}: {reason}")
+        terminal.error(f"{printable(path)}: {reason}")
 
 
 EVALUATIONS = {"table": evaluation_table, "json": evaluation_json}
-
-
-class Training(Activity):
-    """Shows how far a training is: on a terminal in one line that changes; a line an epoch stays."""
-
-    def __init__(self) -> None:
-        super().__init__("Reading the tree")
-
-    def start(self, run: "Run", tree: "Tree") -> None:
-        """Say what is trained."""
-        self._run = run
-        text = f"{run.architecture.name}: {_count(len(tree.classes))} classes, {_count(len(tree.train))} images"
-        self._line(f"{text}, {_count(len(tree.validation))} to validate with, {run.recipe.precision}")
-        if run.history:
-            self._line(f"going on after epoch {len(run.history)} of {run.recipe.epochs}")
-
-    def step(self, done: float, loss: float, accuracy: float, images_per_second: float, seconds_left: float) -> None:
-        """Show a step."""
-        epochs = self._run.recipe.epochs
-        text = f"epoch {int(done) + 1 if done % 1 else int(done)} of {epochs}, loss {loss:.3f}, accuracy {accuracy:.1%}"
-        speed = f"{images_per_second:.0f} images/s, {timedelta(seconds=round(seconds_left))} left"
-        self._bar.update(self._task, total=epochs, completed=done, description=text, size=speed)
-
-    def epoch(self, epoch: "Epoch") -> None:
-        """Print a line for an epoch."""
-        learned = f"loss {epoch.loss:.3f}, accuracy {epoch.accuracy:.1%}"
-        validated = f"validation {epoch.val_loss:.3f}, {epoch.val_accuracy:.1%}, top 5 {epoch.val_top5:.1%}"
-        number = f"epoch {epoch.epoch} of {self._run.recipe.epochs} ({epoch.image_size} pixels)"
-        left = self._run.recipe.work(self._run.architecture.image_size, epoch.epoch)
-        left_seconds = timedelta(seconds=round(left * epoch.seconds / epoch.image_size**2))
-        self._line(f"{number}: {learned}; {validated}; {epoch.images_per_second:.0f} images/s, {left_seconds} left")
-
-    def bad_image(self, name: str, reason: str) -> None:
-        """Warn of an image that is left out."""
-        warning(f"{printable(name)}: left out; {reason}")
-
-    def _line(self, text: str) -> None:
-        if verbosity > QUIET:
-            err.print(Text(printable(text)), soft_wrap=True)
 
 
 def trained_json(trained: "Trained") -> None:
@@ -397,7 +236,7 @@ def trained_table(trained: "Trained") -> None:
     table.add_row("temperature", f"{trained.temperature:.3f}")
     table.add_row("images a second", f"{trained.images_per_second:.1f}  ({trained.precision})")
     table.add_row("time", str(timedelta(seconds=round(trained.seconds))))
-    out.print(table)
+    terminal.out.print(table)
 
 
 TRAININGS = {"table": trained_table, "json": trained_json}

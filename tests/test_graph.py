@@ -1,5 +1,7 @@
 """The description against published counts."""
 
+import itertools
+
 import pytest
 
 from resnet_cli import architecture, graph
@@ -35,8 +37,8 @@ def test_projection_shortcuts_stand_only_where_the_shape_changes() -> None:
 
 
 def test_architecture_survives_its_own_json() -> None:
-    for variant in architecture.VARIANTS:
-        described = architecture.resnet(stages=(1, 2), width=8, classes=3, image_size=40, variant=variant)
+    for variant, stem in itertools.product(architecture.VARIANTS, architecture.STEMS):
+        described = architecture.resnet(stages=(1, 2), width=8, stem=stem, classes=3, image_size=40, variant=variant)
         assert architecture.Architecture.from_dict(described.to_dict()) == described
         assert architecture.resnet(**architecture.options(described)) == described
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from resnet_cli import render
+from resnet_cli import render, terminal
 from resnet_cli.errors import ImageError
 from resnet_cli.labels import Label, Prediction
 from resnet_cli.predict import Record
@@ -33,8 +33,8 @@ def _record(name: str, probability: float = 0.38535) -> Record:
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a terminal of 60 columns gets."""
     file = io.StringIO()
-    monkeypatch.setattr(render, "out", Console(file=file, width=60, highlight=False, no_color=True))
-    monkeypatch.setattr(render, "err", Console(file=io.StringIO(), width=60, highlight=False, no_color=True))
+    monkeypatch.setattr(terminal, "out", Console(file=file, width=60, highlight=False, no_color=True))
+    monkeypatch.setattr(terminal, "err", Console(file=io.StringIO(), width=60, highlight=False, no_color=True))
     return file
 
 
@@ -42,9 +42,9 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: str) -> None:
     assert render.records_table([_record(name)])
     shown = screen.getvalue()
-    assert not render.UNSAFE.search(shown.replace("\n", ""))
+    assert not terminal.UNSAFE.search(shown.replace("\n", ""))
     assert all(Console().render_str(line, markup=False).cell_len <= 60 for line in shown.splitlines())
-    assert render.printable(name)[:20] in shown.replace("\n", "")
+    assert terminal.printable(name)[:20] in shown.replace("\n", "")
     assert "Labrador retriever" in shown
     assert "38.5%" in shown
 
@@ -53,7 +53,7 @@ def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: s
 def test_json_gives_any_name_back(capsysbinary: pytest.CaptureFixture[bytes], name: str) -> None:
     assert not render.records_json([_record(name), Record(name, "m", "w", error=ImageError("not_found", name))])
     printed = capsysbinary.readouterr().out.decode()
-    assert not render.UNSAFE.search(printed.replace("\n", ""))
+    assert not terminal.UNSAFE.search(printed.replace("\n", ""))
     answered, failed = json.loads(printed)
     assert answered == {
         "image": name,
