@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
 from resnet_cli.architecture import Architecture, Head
 from resnet_cli.checkpoints import Arrays, Metadata
+from resnet_cli.datasets import Tree
 from resnet_cli.errors import UsageError
 from resnet_cli.models import Activity
 from resnet_cli.pretrained import TORCHVISION
@@ -119,42 +121,50 @@ def train(
     model = training.learn(run, tree, parameters, checkpoint, progress)
     progress.report("Fitting the temperature")
     answers = training.predicted(model, tree.validation, run.preprocessing, run.architecture.image_size)
-    temperature = metrics.fit_temperature(*answers)
-    bad = tree.train.bad | tree.validation.bad
-    trained = Trained(
+    trained = _trained(out, run, tree, *answers)
+    _write_weights(out, keras_model.arrays(model), run, trained, np.float16 if half else np.float32)
+    _write_history(run.history, paths["metrics.csv"], paths["curves.png"])
+    return trained
+
+
+def _trained(
+    out: Path, run: "Run", tree: Tree, probabilities: NDArray[np.float32], classes: NDArray[np.int32]
+) -> Trained:
+    """Sum a training up; the temperature is that of the lowest loss on the validation images."""
+    temperature = metrics.fit_temperature(probabilities, classes)
+    return Trained(
         path=str(out),
         architecture=run.architecture.name,
         classes=len(tree.classes),
         images=len(tree.train) - len(tree.train.bad),
-        validation_images=len(answers[1]),
-        bad=dict(sorted(bad.items())),
+        validation_images=len(classes),
+        bad=dict(sorted((tree.train.bad | tree.validation.bad).items())),
         epochs=len(run.history),
-        val_accuracy=metrics.accuracy(*answers),
-        val_top5=metrics.accuracy(*answers, k=5),
-        val_loss=metrics.cross_entropy(metrics.tempered(answers[0], temperature), answers[1]),
-        val_loss_untempered=metrics.cross_entropy(*answers),
+        val_accuracy=metrics.accuracy(probabilities, classes),
+        val_top5=metrics.accuracy(probabilities, classes, k=5),
+        val_loss=metrics.cross_entropy(metrics.tempered(probabilities, temperature), classes),
+        val_loss_untempered=metrics.cross_entropy(probabilities, classes),
         temperature=temperature,
         precision=run.recipe.precision,
         images_per_second=float(np.mean([epoch.images_per_second for epoch in run.history])),
         seconds=sum(epoch.seconds for epoch in run.history),
     )
-    summary = asdict(trained)
-    del summary["path"], summary["bad"]
+
+
+def _write_weights(out: Path, arrays: Arrays, run: "Run", trained: Trained, dtype: type[np.floating[Any]]) -> None:
+    narrow = {name: array.astype(dtype) for name, array in arrays.items()}
+    if not all(np.isfinite(array).all() for array in narrow.values()):
+        raise UsageError(f"{out}: the weights do not fit into 16 bits; --resume without --half writes them")
+    summary = {name: value for name, value in asdict(trained).items() if name not in ("path", "bad")}
     about = Metadata(
         run.architecture,
         labels.folder_labels(run.classes),
         run.preprocessing,
-        temperature,
+        trained.temperature,
         {"recipe": run.recipe.to_dict(), "summary": summary},
     )
-    dtype = np.float16 if half else np.float32
-    arrays = {name: array.astype(dtype) for name, array in keras_model.arrays(model).items()}
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise UsageError("the weights are no 16-bit numbers; --resume without --half writes them")
     with files.replacing(out) as unfinished:
-        checkpoints.write_safetensors(unfinished, arrays, about)
-    _write_history(run.history, paths["metrics.csv"], paths["curves.png"])
-    return trained
+        checkpoints.write_safetensors(unfinished, narrow, about)
 
 
 def _beside(out: Path, kind: str) -> Path:
