@@ -67,7 +67,7 @@ Width = Annotated[int | None, typer.Option(help="Filters of stem and first stage
 Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
 VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
-Weights = Annotated[str, typer.Option(metavar="auto|imagenet|FILE", help="What answers.", rich_help_panel=NETWORK)]
+Weights = Annotated[str, typer.Option(metavar="auto|imagenet|tiny|FILE", help="What answers.", rich_help_panel=NETWORK)]
 FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
 Stem = Annotated[str | None, typer.Option(help="imagenet, small (64 pixels) or cifar (32).", rich_help_panel=NETWORK)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
@@ -156,7 +156,7 @@ def build(
     classes: Classes = None,
     image_size: ImageSize = None,
     weights: Annotated[
-        str, typer.Option(metavar="none|imagenet|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
+        str, typer.Option(metavar="none|imagenet|tiny|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
     ] = "none",
     output: Annotated[
         Path,
@@ -223,17 +223,20 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure how good a model is on images whose class their folder names."""
-    from resnet_cli import evaluate
+    from resnet_cli import evaluate, files
 
+    if confusion and confusion.suffix != ".png":
+        raise UsageError(f"{confusion}: the name must end with .png")
+    writers = (evaluate.write_classes, evaluate.write_mistakes, evaluate.draw_confusion)
+    reports = [(path, write) for path, write in zip((per_class, mistakes, confusion), writers, strict=True) if path]
+    for path, _ in reports:
+        files.check(path)
     with terminal.libraries_muted():
         model, engine = _ready(weights, _asked(depth=depth))
         evaluation = evaluate.evaluate(data, model, engine, fit=fit)
-        for write, path in ((evaluate.write_classes, per_class), (evaluate.write_mistakes, mistakes)):
-            if path:
-                write(evaluation, path)
-        if confusion:
-            evaluate.draw_confusion(evaluation, confusion)
-    render.EVALUATIONS[output_format](evaluation, model)
+        render.EVALUATIONS[output_format](evaluation, model)
+        for path, write in reports:
+            write(evaluation, path)
     raise typer.Exit(1 if evaluation.failures else 0)
 
 
@@ -257,7 +260,7 @@ def train(
     stem: Stem = None,
     image_size: ImageSize = None,
     weights: Annotated[
-        str, typer.Option(metavar="none|imagenet|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
+        str, typer.Option(metavar="none|imagenet|tiny|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
     ] = "none",
     freeze_backbone: Annotated[
         bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
@@ -283,8 +286,8 @@ def train(
         typer.Option(help="What to compute in (default auto: the faster).", rich_help_panel=RECIPE),
     ] = None,
     validation_share: Annotated[
-        float, typer.Option(min=0.001, max=0.9, help="Of train, where there is no val.", rich_help_panel=IMAGES)
-    ] = 0.05,
+        float | None, typer.Option(help="Of train, where there is no val (default 0.05).", rich_help_panel=IMAGES)
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Write 16-bit weights.", rich_help_panel=OUTPUT)] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
@@ -307,9 +310,10 @@ def train(
         sizes=sizes,
         freeze_backbone=freeze_backbone,
         seed=seed,
-        precision=precision or (None if resume else "auto"),
+        precision=precision,
+        validation_share=validation_share,
     )
-    options: dict[str, Any] = {"share": validation_share, "half": half, "resume": resume, "force": force}
+    options = {"half": half, "resume": resume, "force": force}
     with terminal.libraries_muted(), terminal.Training() as progress:
         try:
             trained = train.train(data, output, weights, network, recipe, progress, **options)

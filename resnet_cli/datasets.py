@@ -57,6 +57,12 @@ class Tree:
     train: Split
     validation: Split
 
+    @property
+    def bad(self) -> dict[str, str]:
+        """Why images that were met cannot be read, by `train/CLASS/FILE` or `val/CLASS/FILE`."""
+        splits = (self.train, self.validation)
+        return {f"{split.folder.name}/{name}": why for split in splits for name, why in sorted(split.bad.items())}
+
 
 def scan(root: Path, share: float) -> Tree:
     """List the images of `root/train/CLASS/` and `root/val/CLASS/`.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import files, images, predict
+from resnet_cli import files, images, metrics, predict
 from resnet_cli.errors import ImageError, UsageError
 from resnet_cli.labels import Labels
 from resnet_cli.models import Model
@@ -65,7 +65,7 @@ class Evaluation:
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
         likelihoods = np.array([answer.likelihood for answer in self.answers])
-        return float(-np.log(np.maximum(likelihoods, np.finfo(np.float32).tiny)).mean())
+        return float(-np.log(np.maximum(likelihoods, metrics.FLOOR)).mean())
 
     @property
     def calibration_error(self) -> float:
@@ -116,8 +116,10 @@ def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, i
     """
     by_name: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
-        for name in {label.name, label.display, label.wnid, str(index)} - {None}:
+        for name in {label.name, label.display, label.wnid} - {None}:
             by_name.setdefault(str(name), []).append(index)
+    for index in range(len(labels)):
+        by_name.setdefault(str(index), [index])  # a label that is a number goes before an index
     unknown = [folder for folder in folders if folder not in by_name]
     if unknown:
         listed = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")

@@ -1,11 +1,22 @@
 """Writing files so that a half-written one never stands under its final name (standard library only)."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from resnet_cli.errors import UsageError
+
+
+def check(path: Path) -> None:
+    """Refuse a name under which no file can stand, before the work that is to fill it.
+
+    Raises:
+        UsageError: it is a folder, or its folder does not exist.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"{path}: expected a file in an existing folder")
 
 
 @contextmanager
@@ -18,12 +29,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the folder does not exist, or nothing can be written there.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"{path}: expected a file in an existing folder")
+    check(path)
     try:
         with tempfile.TemporaryDirectory(prefix=".resnet-", dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
             yield unfinished
+            with unfinished.open("rb+") as file:
+                os.fsync(file)  # or a power cut may leave an empty file under the final name
             unfinished.replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-TINY = np.float32(1e-12)  # log of less would not be a number
+FLOOR = np.float32(1e-12)  # log of less would not be a number
 
 
 def accuracy(probabilities: NDArray[np.float32], classes: NDArray[np.int32], k: int = 1) -> float:
@@ -26,7 +26,7 @@ def cross_entropy(probabilities: NDArray[np.float32], classes: NDArray[np.int32]
         classes: the true ones, shape (images,).
     """
     true = np.take_along_axis(probabilities, classes[:, None], axis=1)
-    return float(-np.log(np.maximum(true, TINY)).mean())
+    return float(-np.log(np.maximum(true, FLOOR)).mean())
 
 
 def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
@@ -36,7 +36,7 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
         probabilities: shape (images, classes).
         temperature: above 1 makes them less certain, below 1 more.
     """
-    logits = np.log(np.maximum(probabilities, TINY)) / np.float32(temperature)
+    logits = np.log(np.maximum(probabilities, FLOOR)) / np.float32(temperature)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 

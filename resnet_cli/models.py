@@ -1,7 +1,7 @@
 """A model ready to answer: network, parameters, labels and preprocessing, found by name or file."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from resnet_cli.architecture import Architecture
 from resnet_cli.checkpoints import Arrays, Checkpoint, Metadata
 from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph
-from resnet_cli.pretrained import CAFFE, IMAGENET
+from resnet_cli.pretrained import CAFFE, IMAGENET, TINY
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Model:
         graph: the network.
         parameters: its arrays by name.
         metadata: architecture, labels and preprocessing.
-        weights: where the parameters come from, as records report it: `imagenet` or the file as it was named.
+        weights: where the parameters come from, as records report it: a name or the file as it was named.
     """
 
     graph: Graph
@@ -37,12 +37,15 @@ class Activity(cache.Progress, Protocol):
     def report(self, text: str) -> None:
         """Say what goes on now."""
 
+    def warn(self, text: str) -> None:
+        """Say what the user should know."""
+
 
 def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
     """Find weights and read them.
 
     Args:
-        weights: `auto`, `imagenet`, or a file.
+        weights: `auto`, `imagenet`, `tiny`, or a file.
         asked: arguments of `architecture.resnet` that the user gave; the rest is as the weights say.
         activity: is told what goes on.
 
@@ -50,17 +53,20 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
         ModelError: the weights are not to be had, are damaged, or do not fit what was asked.
         UsageError: no network can be made of what was asked.
     """
-    find = NAMED.get(weights)
-    if find is None and not os.path.exists(weights):  # noqa: PTH110 - Path.exists raises on a name that is too long
-        raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
     activity.report("Looking for weights")
-    path = find(asked, activity) if find else Path(weights)
+    if weights in NAMED:
+        weights, path = NAMED[weights](asked, activity)
+    elif os.path.exists(weights):  # noqa: PTH110 - Path.exists raises on a name that is too long
+        path = Path(weights)
+    else:
+        raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
     activity.report(f"Reading {path}")
     checkpoint = checkpoints.read(path)
-    network = graph.resnet(_architecture(checkpoint.metadata, asked))
+    own = checkpoint.metadata.architecture if checkpoint.metadata else None
+    network = graph.resnet(described(own, asked))
     parameters = _parameters(checkpoint, network)
     metadata = replace(checkpoint.metadata or default_metadata(network.architecture), architecture=network.architecture)
-    return Model(network, parameters, metadata, "imagenet" if find else weights)
+    return Model(network, parameters, metadata, weights)
 
 
 def default_metadata(of: Architecture) -> Metadata:
@@ -68,32 +74,55 @@ def default_metadata(of: Architecture) -> Metadata:
     return Metadata(of, labels.default_labels(of.head.classes), CAFFE)
 
 
-def _imagenet(asked: dict[str, Any], progress: cache.Progress) -> Path:
+def _imagenet(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
     wanted = architecture.resnet(**asked)
     for row in IMAGENET.values():
         if replace(wanted, image_size=224) == architecture.resnet(row.depth, variant=row.variant):
-            return cache.fetch(row, progress)
+            return row.name, cache.fetch(row, activity)
     raise ModelError(f"no ImageNet weights are published for {wanted.name} with {wanted.head.classes} classes")
 
 
-def _auto(asked: dict[str, Any], progress: cache.Progress) -> Path:
-    """Find the weights that answer when none are named."""
-    return _imagenet(asked, progress)
+def _tiny(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
+    return TINY.name, TINY.path
 
 
-NAMED: dict[str, Callable[[dict[str, Any], cache.Progress], Path]] = {"auto": _auto, "imagenet": _imagenet}
+def _auto(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
+    """Find the weights that answer when none are named: the embedded ones where no network was asked for."""
+    try:
+        return _imagenet(asked, activity)
+    except ModelError as error:
+        if asked:
+            raise
+        reason = str(error).splitlines()[0]
+        activity.warn(
+            f"{reason}; the small embedded network answers ({TINY.classes} classes, {TINY.top1:.0f} % right at first, "
+            f"{TINY.top5:.0f} % among five); `resnet predict --weights imagenet` says how to get the full one"
+        )
+        return _tiny(asked, activity)
 
 
-def _architecture(metadata: Metadata | None, asked: dict[str, Any]) -> Architecture:
-    """Return the network that was asked for; what was not asked is as the file says."""
-    if metadata is None:
+NAMED: dict[str, Callable[[dict[str, Any], Activity], tuple[str, Path]]] = {
+    "auto": _auto,
+    "imagenet": _imagenet,
+    "tiny": _tiny,
+}
+
+
+def described(own: Architecture | None, asked: Mapping[str, Any]) -> Architecture:
+    """Return the network that was asked for; what was not asked is as the weights say.
+
+    Args:
+        own: the network of the weights, or None where they say nothing.
+        asked: arguments of `architecture.resnet` that the user gave.
+    """
+    if own is None:
         return architecture.resnet(**asked)
     if not asked:
-        return metadata.architecture
-    own = architecture.options(metadata.architecture)
+        return own
+    options = architecture.options(own)
     if "depth" in asked:
-        del own["stages"]
-    return architecture.resnet(**own | asked)
+        del options["stages"]
+    return architecture.resnet(**{**options, **asked})
 
 
 def _parameters(checkpoint: Checkpoint, network: Graph) -> Arrays:

@@ -30,9 +30,9 @@ def confusion(matrix: NDArray[np.int64], names: list[str], path: Path) -> None:
     axes = figure.add_subplot(xlabel="predicted", ylabel="true")
     figure.colorbar(axes.imshow(percent, cmap="viridis", vmin=0, vmax=100), label="% of the true class", shrink=0.8)
     if len(present) <= MOST_NAMES:
-        shown = [names[i] for i in present]
-        axes.set_xticks(range(len(present)), shown, rotation=90)
-        axes.set_yticks(range(len(present)), shown)
+        shown = [names[i].encode(errors="backslashreplace").decode() for i in present]
+        axes.set_xticks(range(len(present)), shown, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(present)), shown, parse_math=False)
     figure.savefig(path)
 
 

@@ -17,7 +17,7 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images a step.
         learning_rate: its highest value.
-        warmup: epochs in which it rises from zero.
+        warmup: epochs in which it rises from zero; at most all but the last.
         cooldown: epochs at the end in which it falls to zero along a cosine; None for all after the warm-up. In
             between it stays at its highest, so that until the cool-down nothing depends on when the training ends.
         sizes: (side in pixels, epochs) of the first epochs, smallest first; the others see the network's own size.
@@ -28,6 +28,7 @@ class Recipe:
         freeze_backbone: whether only the last layer learns.
         precision: `f32` or `bf16`, of the computation; weights are always f32.
         seed: of weights, order and crops.
+        validation_share: part of the images, 0 to 1, that validates where the tree has no images for that.
     """
 
     epochs: int = 90
@@ -43,6 +44,7 @@ class Recipe:
     freeze_backbone: bool = False
     precision: str = "f32"
     seed: int = 0
+    validation_share: float = 0.05
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("warmup", 0), ("cooldown", 0), ("seed", 0)):
@@ -51,13 +53,24 @@ class Recipe:
                 raise UsageError(f"{name.replace('_', ' ')} must be at least {least}, got {value}")
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(f"learning rate must be above zero, got {self.learning_rate}")
+        if any(size < 1 or epochs < 1 for size, epochs in self.sizes):
+            raise UsageError(f"sizes must be sides and epochs of at least 1, got {self.sizes}")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed must be below {2**32}, got {self.seed}")
+        if not 0 < self.validation_share < 1:
+            raise UsageError(f"validation share must be between 0 and 1, got {self.validation_share}")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, got {self.crop}")
 
     @property
+    def rise(self) -> int:
+        """Epochs in which the learning rate rises."""
+        return min(self.warmup, self.epochs - 1)
+
+    @property
     def hold(self) -> int:
         """Epochs in which the learning rate stays at its highest."""
-        return 0 if self.cooldown is None else max(0, self.epochs - self.warmup - self.cooldown)
+        return 0 if self.cooldown is None else max(0, self.epochs - self.rise - self.cooldown)
 
     def phases(self, full: int) -> Iterator[tuple[int, int, int]]:
         """Say how large the images are when.

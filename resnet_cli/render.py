@@ -197,7 +197,7 @@ def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:
 def evaluation_table(evaluation: "Evaluation", model: "Model") -> None:
     """Print an evaluation as a table."""
     _complain_of(evaluation)
-    table = Table(title=f"{model.metadata.architecture.name}, {printable(model.weights)}", show_header=False)
+    table = Table(title=Text(f"{model.metadata.architecture.name}, {printable(model.weights)}"), show_header=False)
     table.add_row("images", _count(len(evaluation.answers)))
     table.add_row("failed", _count(len(evaluation.failures)))
     for k in (1, 5):
@@ -224,7 +224,7 @@ def trained_json(trained: "Trained") -> None:
 
 def trained_table(trained: "Trained") -> None:
     """Print what a training came to as a table."""
-    table = Table(title=f"{trained.architecture}, {printable(trained.path)}", show_header=False)
+    table = Table(title=Text(f"{trained.architecture}, {printable(trained.path)}"), show_header=False)
     table.add_row("classes", _count(trained.classes))
     table.add_row("images", _count(trained.images))
     table.add_row("images to validate with", _count(trained.validation_images))

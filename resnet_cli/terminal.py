@@ -85,6 +85,10 @@ class Activity:
         detail(f"{time.monotonic() - self._started:.2f} s: {text}")
         self._bar.reset(self._task, total=None, description=printable(text), size="")
 
+    def warn(self, text: str) -> None:
+        """Print a warning beside the progress."""
+        warning(text)
+
     @property
     def total(self) -> int:
         """Bytes to download, 0 where the server does not say."""

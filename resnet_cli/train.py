@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
-from resnet_cli.architecture import Architecture, Head
+from resnet_cli.architecture import Head
 from resnet_cli.checkpoints import Arrays, Metadata
 from resnet_cli.datasets import Tree
 from resnet_cli.errors import UsageError
@@ -66,7 +66,6 @@ def train(
     recipe: Mapping[str, Any],
     progress: "Progress",
     *,
-    share: float = 0.05,
     half: bool = False,
     resume: bool = False,
     force: bool = False,
@@ -79,11 +78,10 @@ def train(
     Args:
         data: folder of `train/CLASS/` and perhaps `val/CLASS/`.
         out: the weights to write, `.safetensors`.
-        weights: `none` for random ones, `imagenet`, or a file to start from.
+        weights: `none` for random ones, `imagenet`, `tiny`, or a file to start from.
         asked: arguments of `architecture.resnet` that the user gave.
         recipe: fields of `Recipe` that the user gave; `precision` may be `auto`.
         progress: is told how far it is.
-        share: part of the images that validates where there is no `val`.
         half: whether 16-bit weights are written.
         resume: whether to go on from the checkpoint, with its network and recipe; what `recipe` has replaces its part.
         force: whether files of an earlier training are replaced.
@@ -94,37 +92,47 @@ def train(
     """
     paths = {kind: _beside(out, kind) for kind in ("metrics.csv", "curves.png", "checkpoint.weights.h5")}
     checkpoint = paths["checkpoint.weights.h5"]
-    if not resume:
+    going_on = resume and checkpoint.exists()
+    if not (going_on or force):
         for path in (out, checkpoint):
-            if path.exists() and not force:
-                raise UsageError(f"{path} exists; --resume goes on with it, --force begins anew")
-    progress.report("Listing images")
-    tree = datasets.scan(data, share)
+            if path.exists():
+                raise UsageError(f"{path} exists; --resume goes on from its checkpoint, --force begins anew")
+    tree = None if going_on else _scan(data, Recipe(**recipe), progress)
 
     progress.report("Importing Keras")
     from resnet_cli import keras_model, training
 
-    if resume and checkpoint.exists():
+    if tree is None:
         run, parameters = _resumed(training.read_run(checkpoint), asked, recipe), None
+        tree = _scan(data, run.recipe, progress)
         if run.classes != tree.classes:
             raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
     else:
-        checkpoint.unlink(missing_ok=True)
         run, parameters = _begun(tree.classes, weights, asked, recipe, progress)
-        if run.recipe.precision == "auto":
-            progress.report("Measuring precisions")
-            run.recipe = replace(run.recipe, precision=training.faster_precision(run))
-
+    if run.recipe.precision == "auto":
+        progress.report("Measuring precisions")
+        run.recipe = replace(run.recipe, precision=training.faster_precision(run))
     for size, *_ in run.recipe.phases(run.architecture.image_size):
         replace(run.architecture, image_size=size)  # which raises where the network would have nothing left to see
+
+    if not going_on:
+        checkpoint.unlink(missing_ok=True)
     progress.start(run, tree)
     model = training.learn(run, tree, parameters, checkpoint, progress)
+    arrays = _narrow(keras_model.arrays(model), out, np.float16 if half else np.float32)
+    for variable in model.variables:
+        variable.assign(arrays[variable.path])  # what is measured now is what the file holds
     progress.report("Fitting the temperature")
     answers = training.predicted(model, tree.validation, run.preprocessing, run.architecture.image_size)
     trained = _trained(out, run, tree, *answers)
-    _write_weights(out, keras_model.arrays(model), run, trained, np.float16 if half else np.float32)
+    _write_weights(out, arrays, run, trained)
     _write_history(run.history, paths["metrics.csv"], paths["curves.png"])
     return trained
+
+
+def _scan(data: Path, recipe: Recipe, progress: Activity) -> Tree:
+    progress.report("Listing images")
+    return datasets.scan(data, recipe.validation_share)
 
 
 def _trained(
@@ -138,7 +146,7 @@ def _trained(
         classes=len(tree.classes),
         images=len(tree.train) - len(tree.train.bad),
         validation_images=len(classes),
-        bad=dict(sorted((tree.train.bad | tree.validation.bad).items())),
+        bad=tree.bad,
         epochs=len(run.history),
         val_accuracy=metrics.accuracy(probabilities, classes),
         val_top5=metrics.accuracy(probabilities, classes, k=5),
@@ -151,10 +159,14 @@ def _trained(
     )
 
 
-def _write_weights(out: Path, arrays: Arrays, run: "Run", trained: Trained, dtype: type[np.floating[Any]]) -> None:
+def _narrow(arrays: Arrays, out: Path, dtype: type[np.floating[Any]]) -> Arrays:
     narrow = {name: array.astype(dtype) for name, array in arrays.items()}
     if not all(np.isfinite(array).all() for array in narrow.values()):
         raise UsageError(f"{out}: the weights do not fit into 16 bits; --resume without --half writes them")
+    return narrow
+
+
+def _write_weights(out: Path, arrays: Arrays, run: "Run", trained: Trained) -> None:
     summary = {name: value for name, value in asdict(trained).items() if name not in ("path", "bad")}
     about = Metadata(
         run.architecture,
@@ -164,27 +176,22 @@ def _write_weights(out: Path, arrays: Arrays, run: "Run", trained: Trained, dtyp
         {"recipe": run.recipe.to_dict(), "summary": summary},
     )
     with files.replacing(out) as unfinished:
-        checkpoints.write_safetensors(unfinished, narrow, about)
+        checkpoints.write_safetensors(unfinished, arrays, about)
 
 
 def _beside(out: Path, kind: str) -> Path:
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: the name must end with .safetensors")
-    if out.is_dir() or not out.parent.is_dir():
-        raise UsageError(f"{out}: expected a file in an existing folder")
+    files.check(out)
     return out.with_name(f"{out.stem}.{kind}")
 
 
 def _resumed(run: "Run", asked: Mapping[str, Any], recipe: Mapping[str, Any]) -> "Run":
     """Return a run with what was asked anew in place of its own."""
-    if asked and _described(asked, len(run.classes)) != run.architecture:
+    if models.described(run.architecture, asked) != run.architecture:
         raise UsageError(f"the checkpoint is of another network, {run.architecture.name}; leave out --resume")
     asked_anew = {name: value for name, value in recipe.items() if value != "auto"}
     return replace(run, recipe=replace(run.recipe, **asked_anew))
-
-
-def _described(asked: Mapping[str, Any], classes: int) -> Architecture:
-    return architecture.resnet(**{"variant": "v1.5", **asked, "classes": classes})
 
 
 def _begun(
@@ -193,14 +200,16 @@ def _begun(
     """Return a run that starts, and the parameters it starts from; where the classes differ, without the last layer."""
     from resnet_cli.training import Run
 
+    chosen = Recipe(**{"precision": "auto", **recipe})
     if weights == "none":
-        return Run(_described(asked, len(classes)), classes, TORCHVISION, Recipe(**recipe), []), None
+        described = architecture.resnet(**{"variant": "v1.5", **asked, "classes": len(classes)})
+        return Run(described, classes, TORCHVISION, chosen, []), None
     model = models.load(weights, dict(asked), activity)
     parameters = model.parameters
     if model.metadata.labels != labels.folder_labels(classes):
         parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
     described = replace(model.metadata.architecture, head=Head(len(classes)))
-    return Run(described, classes, model.metadata.preprocessing, Recipe(**recipe), []), parameters
+    return Run(described, classes, model.metadata.preprocessing, chosen, []), parameters
 
 
 def _write_history(history: list[Epoch], table: Path, picture: Path) -> None:

@@ -97,14 +97,14 @@ class WarmHoldCosine(keras.optimizers.schedules.LearningRateSchedule):  # type: 
 
     def __init__(self, recipe: Recipe, steps: int) -> None:
         super().__init__()
-        self.warmup, self.hold = recipe.warmup * steps, recipe.hold * steps
+        self.warmup, self.hold = recipe.rise * steps, recipe.hold * steps
         rise = {"warmup_target": recipe.learning_rate, "warmup_steps": self.warmup} if self.warmup else {}
         fall = max(1, recipe.epochs * steps - self.warmup - self.hold)
         self.cosine = keras.optimizers.schedules.CosineDecay(0.0 if rise else recipe.learning_rate, fall, **rise)
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of a step, counted from 0."""
-        step = keras.ops.cast(step, "float32")
+        """Return the learning rate of a step, counted from 0; even the first one learns."""
+        step = keras.ops.cast(step, "float32") + 1
         return self.cosine(step - keras.ops.clip(step - self.warmup, 0, self.hold))
 
 
@@ -219,6 +219,7 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
             model.load_weights(checkpoint)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{checkpoint}: the checkpoint does not fit this training ({error})") from error
+        model.optimizer.iterations.assign(len(run.history) * steps)  # an epoch may have other steps than before
     keeper = _Keeper(run, tree, steps, checkpoint, progress)
     for size, start, end in run.recipe.phases(run.architecture.image_size):
         first = max(start, len(run.history))
@@ -246,6 +247,7 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.run, self.tree, self.steps, self.checkpoint, self.progress = run, tree, steps, checkpoint, progress
         self.size = run.architecture.image_size
+        self.images_a_step = min(run.recipe.batch_size, len(tree.train))
         self.reported: set[str] = set()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -254,16 +256,16 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Report a step."""
+        if not math.isfinite(logs["loss"]):
+            raise UsageError(f"in epoch {len(self.run.history) + 1} the loss stopped being a number; lower --lr")
         seconds, share = time.perf_counter() - self.started, (batch + 1) / self.steps
         before, full = len(self.run.history), self.run.architecture.image_size
         left = self.run.recipe.work(full, before + share) * seconds / (share * self.size**2)
-        speed = (batch + 1) * self.run.recipe.batch_size / seconds
+        speed = (batch + 1) * self.images_a_step / seconds
         self.progress.step(before + share, float(logs["loss"]), float(logs["accuracy"]), speed, left)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Validate, write the checkpoint, report."""
-        if not math.isfinite(logs["loss"]):
-            raise UsageError(f"in epoch {epoch + 1} the loss stopped being a number; lower --lr")
         seconds = time.perf_counter() - self.started
         answers = predicted(self.model, self.tree.validation, self.run.preprocessing, self.size)
         done = Epoch(
@@ -275,16 +277,16 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
             val_loss=metrics.cross_entropy(*answers),
             val_accuracy=metrics.accuracy(*answers),
             val_top5=metrics.accuracy(*answers, k=5),
-            images_per_second=self.steps * self.run.recipe.batch_size / seconds,
+            images_per_second=self.steps * self.images_a_step / seconds,
             seconds=time.perf_counter() - self.started,
         )
         self.run.history.append(done)
         write_checkpoint(self.checkpoint, self.model, self.run)
         self.progress.epoch(done)
-        for split in (self.tree.train, self.tree.validation):
-            for name in split.bad.keys() - self.reported:
-                self.progress.bad_image(name, split.bad[name])
-                self.reported.add(name)
+        bad = self.tree.bad
+        for name in sorted(bad.keys() - self.reported):
+            self.progress.bad_image(name, bad[name])
+        self.reported |= bad.keys()
 
 
 def predicted(
@@ -296,7 +298,7 @@ def predicted(
         Probabilities (images, classes) and true classes (images,) of the images that can be read.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or a probability is not a number.
     """
     answers = [
         (np.asarray(model.predict_on_batch(pixels)), classes)
@@ -305,6 +307,8 @@ def predicted(
     if not answers:
         raise UsageError(f"{split.folder}: none of the images to validate with can be read")
     probabilities, classes = zip(*answers, strict=True)
+    if not all(np.isfinite(batch).all() for batch in probabilities):
+        raise UsageError("the network's output stopped being a number; lower --lr")
     return np.concatenate(probabilities), np.concatenate(classes)
 
 

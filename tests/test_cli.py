@@ -234,7 +234,7 @@ def test_a_folder_without_images_is_an_error(resnet: Run, weights: Path, tmp_pat
         (["--weights", "nonsense"], "nonsense"),
         (["--weights", str(SAMPLES / "cat.jpg")], "cat.jpg: expected .safetensors"),
         (["--weights", "imagenet"], "resnet50_weights_tf_dim_ordering_tf_kernels.h5"),
-        ([], "RESNET_WEIGHTS_MIRROR"),
+        (["--weights", "imagenet"], "RESNET_WEIGHTS_MIRROR"),
         (["--depth", "152"], "resnet152_weights_tf_dim_ordering_tf_kernels.h5"),
     ],
 )
@@ -243,6 +243,26 @@ def test_weights_that_are_not_to_be_had_end_with_3(resnet: Run, arguments: list[
     assert (result.returncode, result.stdout) == (3, "")
     assert message in result.stderr
     assert len(result.stderr.splitlines()) <= 3
+
+
+def test_auto_answers_with_the_embedded_weights_where_imagenet_is_not_to_be_had(resnet: Run) -> None:
+    result = resnet("predict", "--format", "json", SAMPLES)
+    assert result.returncode == 0
+    assert {record["weights"] for record in json.loads(result.stdout)} == {"tiny"}
+    assert result.stderr.startswith("warning: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "200 classes" in result.stderr
+    named = resnet("predict", "--format", "json", "--weights", "tiny", SAMPLES)
+    assert (named.returncode, named.stdout, named.stderr) == (0, result.stdout, "")
+
+
+def test_auto_tries_a_dead_network_once(resnet: Run) -> None:
+    dead = {"RESNET_OFFLINE": "0", "RESNET_WEIGHTS_MIRROR": "http://127.0.0.1:9"}
+    first = resnet("predict", SAMPLES / "cat.jpg", **dead)
+    again = resnet("predict", SAMPLES / "cat.jpg", **dead)
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert "no connection" in first.stderr
+    assert first.stdout == again.stdout
 
 
 def test_weights_of_another_depth_end_with_3_and_names(resnet: Run, weights: Path) -> None:

@@ -131,6 +131,13 @@ def test_folders_that_name_no_class_are_refused() -> None:
         evaluate.class_indices(["crane"], imagenet(), Path())
 
 
+def test_labels_that_are_numbers_go_before_indices() -> None:
+    labels = tuple(Label(name) for name in sorted(map(str, range(1, 13))))  # 1, 10, 11, 12, 2, ...
+    found = evaluate.class_indices(["1", "2", "10", "0"], labels, Path())
+    assert [labels[found[name]].name for name in ("1", "2", "10")] == ["1", "2", "10"]
+    assert found["0"] == 0
+
+
 def test_the_command(resnet: Run, tmp_path: Path, tree: Path) -> None:
     weights = tmp_path / "small.safetensors"
     built = resnet("build", "--stages", "1,1,1,1", "--width", 4, "--image-size", 32, "--classes", 7, "-o", weights)
