@@ -56,20 +56,20 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
 TextFormat = Literal["table", "json"]
 NETWORK, IMAGES, OUTPUT, RECIPE = "Network", "Images", "Output", "Recipe"
 
-Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 layers (default 50).", rich_help_panel=NETWORK)]
+Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 (default 50).", rich_help_panel=NETWORK)]
 Stages = Annotated[
     Any,
-    typer.Option(
-        parser=_stages, metavar="N,N,...", help="Blocks of each stage, not --depth's.", rich_help_panel=NETWORK
-    ),
+    typer.Option(parser=_stages, metavar="N,N,...", help="Blocks of each stage.", rich_help_panel=NETWORK),
 ]
-Width = Annotated[int | None, typer.Option(help="Filters of stem and first stage.", rich_help_panel=NETWORK)]
+Width = Annotated[int | None, typer.Option(help="Filters of the first stage.", rich_help_panel=NETWORK)]
 Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
 VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
-Weights = Annotated[str, typer.Option(metavar="auto|imagenet|tiny|FILE", help="What answers.", rich_help_panel=NETWORK)]
+Weights = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny or a file.", rich_help_panel=NETWORK)
+]
 FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
-Stem = Annotated[str | None, typer.Option(help="imagenet, small (64 pixels) or cifar (32).", rich_help_panel=NETWORK)]
+Stem = Annotated[str | None, typer.Option(help="imagenet, small or cifar.", rich_help_panel=NETWORK)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
@@ -156,7 +156,7 @@ def build(
     classes: Classes = None,
     image_size: ImageSize = None,
     weights: Annotated[
-        str, typer.Option(metavar="none|imagenet|tiny|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
+        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny or a file.", rich_help_panel=NETWORK)
     ] = "none",
     output: Annotated[
         Path,
@@ -243,9 +243,8 @@ def evaluate(
 @app.command(
     epilog=_examples(
         "resnet train photos/ -o model.safetensors",
-        "resnet train photos/ -o model.safetensors --weights imagenet --freeze-backbone --epochs 5",
         "resnet train photos/ -o model.safetensors --resume",
-        "resnet train tiny/ -o tiny.safetensors --stages 2,3,3 --width 48 --stem small --image-size 64 --sizes 32x10",
+        "resnet train photos/ -o fine.safetensors --weights imagenet --freeze-backbone",
     )
 )
 def train(
@@ -260,33 +259,29 @@ def train(
     stem: Stem = None,
     image_size: ImageSize = None,
     weights: Annotated[
-        str, typer.Option(metavar="none|imagenet|tiny|FILE", help="Start from these weights.", rich_help_panel=NETWORK)
+        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny or a file.", rich_help_panel=NETWORK)
     ] = "none",
     freeze_backbone: Annotated[
         bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the images (default 90).", rich_help_panel=RECIPE)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over images (default 90).", rich_help_panel=RECIPE)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step (default 128).", rich_help_panel=RECIPE)] = None,
-    lr: Annotated[
-        float | None, typer.Option(help="Highest learning rate (default 0.2).", rich_help_panel=RECIPE)
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate (default 0.2).", rich_help_panel=RECIPE)] = None,
     warmup: Annotated[int | None, typer.Option(help="Epochs it rises (default 1).", rich_help_panel=RECIPE)] = None,
     cooldown: Annotated[
-        int | None, typer.Option(help="Epochs it falls at the end (default: all others).", rich_help_panel=RECIPE)
+        int | None, typer.Option(help="Epochs it falls (default: rest).", rich_help_panel=RECIPE)
     ] = None,
     sizes: Annotated[
         Any,
-        typer.Option(parser=_sizes, metavar="SIDExEPOCHS,...", help="Smaller images at first.", rich_help_panel=RECIPE),
+        typer.Option(parser=_sizes, metavar="PxN,...", help="N epochs at P pixels at first.", rich_help_panel=RECIPE),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and crops.", rich_help_panel=RECIPE)] = None,
     precision: Annotated[
         Literal["auto", "f32", "bf16"] | None,
-        typer.Option(help="What to compute in (default auto: the faster).", rich_help_panel=RECIPE),
+        typer.Option(help="Of computation (default auto).", rich_help_panel=RECIPE),
     ] = None,
     validation_share: Annotated[
-        float | None, typer.Option(help="Of train, where there is no val (default 0.05).", rich_help_panel=IMAGES)
+        float | None, typer.Option(help="Where no val is (default 0.05).", rich_help_panel=RECIPE)
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Write 16-bit weights.", rich_help_panel=OUTPUT)] = False,
     resume: Annotated[
