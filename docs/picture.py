@@ -1,4 +1,4 @@
-"""Draw README's picture: what `resnet predict sample_images/cat.jpg` prints. Run it from the top of the checkout."""
+"""Draw README's picture: what `resnet predict sample_images/coffee.jpg` prints. Run it from the top of the checkout."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,7 @@ from rich.console import Console
 from resnet_cli import models, predict, render, terminal
 from resnet_cli.keras_model import KerasEngine
 
-IMAGE = "sample_images/cat.jpg"
+IMAGE = "sample_images/coffee.jpg"
 
 
 def main() -> None:
