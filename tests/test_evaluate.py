@@ -58,8 +58,6 @@ def evaluation(tree: Path, probabilities: NDArray[np.float32]) -> evaluate.Evalu
 
 @pytest.fixture(scope="module")
 def true() -> NDArray[np.int64]:
-    order = sorted(range(6), key=lambda c: ["ant", "n00000001", "2", "dog", "4", "fly"][c])
-    assert order != list(range(6))
     return np.repeat(np.arange(6), COUNT)
 
 
