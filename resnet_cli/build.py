@@ -47,7 +47,7 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
 
     Args:
         out: the file; its suffix, a key of `WRITERS`, is its format.
-        weights: `none` for random ones, `imagenet`, or a file to start from.
+        weights: `none` for random ones, `imagenet`, `tiny`, or a file to start from.
         asked: arguments of `architecture.resnet` that the user gave.
         activity: is told what goes on.
         force: whether an existing file is replaced.

@@ -1,8 +1,11 @@
 """The command line: parse, call one function, render."""
 
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -81,12 +84,58 @@ Quiet = Annotated[
 ]
 
 
-def _asked(**options: Any) -> dict[str, Any]:
+NETWORK_OPTIONS = {
+    "depth": Depth,
+    "variant": VariantName,
+    "stages": Stages,
+    "width": Width,
+    "stem": Stem,
+    "classes": Classes,
+    "image_size": ImageSize,
+}
+
+
+def _given(**options: Any) -> dict[str, Any]:
     """Return the options that were given."""
-    given = {name: value for name, value in options.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the network that were given."""
+    given = _given(**options)
     if {"depth", "stages"} <= given.keys():
         raise UsageError("--depth and --stages both say how many blocks there are; give one of them")
     return given
+
+
+def _command(*network: str, examples: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command that takes options of the network, given to it as `asked`, and those of verbosity.
+
+    Args:
+        network: keys of `NETWORK_OPTIONS`; they stand in the help where `asked` stands among the parameters.
+        examples: lines that end its help.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def command(verbose: bool, quiet: bool, **arguments: Any) -> None:
+            function(asked=_asked({name: arguments.pop(name) for name in network}), **arguments)
+
+        def option(name: str, annotation: Any, default: bool | None) -> inspect.Parameter:
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name == "asked":
+                parameters += [option(key, NETWORK_OPTIONS[key], None) for key in network]
+            else:
+                parameters.append(parameter)
+        parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return app.command(epilog=_examples(*examples))(command)
+
+    return register
 
 
 @app.callback(
@@ -107,32 +156,23 @@ def _resnet(
         typer.echo(context.get_help())
 
 
-@app.command(
-    epilog=_examples(
+@_command(
+    *NETWORK_OPTIONS,
+    examples=(
         "resnet summary",
         "resnet summary --depth 101 --expand",
         "resnet summary --stages 2,2,2,2 --width 32 --image-size 64 --format json",
-    )
+    ),
 )
 def summary(
-    depth: Depth = None,
-    variant: VariantName = None,
-    stages: Stages = None,
-    width: Width = None,
-    stem: Stem = None,
-    classes: Classes = None,
-    image_size: ImageSize = None,
+    *,
+    asked: dict[str, Any],
     expand: Annotated[bool, typer.Option("--expand", help="A row a layer.", rich_help_panel=OUTPUT)] = False,
     output_format: Format = "table",
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Show a network without building it: shapes, parameters and multiply-accumulates."""
     from resnet_cli import architecture, graph
 
-    asked = _asked(
-        depth=depth, variant=variant, stages=stages, width=width, stem=stem, classes=classes, image_size=image_size
-    )
     network = graph.resnet(architecture.resnet(**asked))
     if output_format == "json":
         render.summary_json(network)
@@ -140,21 +180,17 @@ def summary(
         render.summary_table(network, expand=expand)
 
 
-@app.command(
-    epilog=_examples(
+@_command(
+    *NETWORK_OPTIONS,
+    examples=(
         "resnet build -o resnet50.keras",
         "resnet build --depth 101 --weights imagenet -o resnet101.safetensors",
         "resnet build --stages 2,2,2,2 --width 32 --classes 10 -o small.keras",
-    )
+    ),
 )
 def build(
-    depth: Depth = None,
-    variant: VariantName = None,
-    stages: Stages = None,
-    width: Width = None,
-    stem: Stem = None,
-    classes: Classes = None,
-    image_size: ImageSize = None,
+    *,
+    asked: dict[str, Any],
     weights: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny or a file.", rich_help_panel=NETWORK)
     ] = "none",
@@ -163,64 +199,59 @@ def build(
         typer.Option("-o", "--output", help="The file: .keras, .weights.h5 or .safetensors.", rich_help_panel=OUTPUT),
     ] = Path("model.keras"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Build a ResNet from scratch with Keras and write it to a file."""
     from resnet_cli import build
 
-    asked = _asked(
-        depth=depth, variant=variant, stages=stages, width=width, stem=stem, classes=classes, image_size=image_size
-    )
     with terminal.libraries_muted(), terminal.Activity("Describing the network") as activity:
         network = build.build(output, weights, asked, force=force, activity=activity)
     render.built(network, output)
 
 
-@app.command(
-    epilog=_examples(
+@_command(
+    "depth",
+    examples=(
         "resnet predict dog.png",
         "resnet predict --top-k 5 --depth 101 photos/",
         "resnet predict --weights my.safetensors --format json photos/ > a.json",
-    )
+    ),
 )
 def predict(
+    *,
     image: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Files and folders.")],
     top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Labels an image.", rich_help_panel=OUTPUT)] = 3,
-    depth: Depth = None,
+    asked: dict[str, Any],
     weights: Weights = "auto",
     fit: FitOption = Fit.CROP,
     output_format: Format = "table",
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Name what is in each image: the most probable labels."""
     from resnet_cli.predict import classify
 
     with terminal.libraries_muted():
-        model, engine = _ready(weights, _asked(depth=depth))
+        model, engine = _ready(weights, asked)
         answered = render.RECORDS[output_format](classify(image, model, engine, top_k=top_k, fit=fit))
     raise typer.Exit(0 if answered else 1)
 
 
-@app.command(
-    epilog=_examples(
+@_command(
+    "depth",
+    examples=(
         "resnet evaluate val/",
         "resnet evaluate --weights my.safetensors --mistakes mistakes.csv val/",
         "resnet evaluate --confusion confusion.png --format json val/",
-    )
+    ),
 )
 def evaluate(
+    *,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with a folder a class.")],
-    depth: Depth = None,
+    asked: dict[str, Any],
     weights: Weights = "auto",
     fit: FitOption = Fit.CROP,
     per_class: Annotated[Path | None, typer.Option(help="Write a row a class: CSV.", rich_help_panel=OUTPUT)] = None,
     confusion: Annotated[Path | None, typer.Option(help="Draw the confusion: PNG.", rich_help_panel=OUTPUT)] = None,
     mistakes: Annotated[Path | None, typer.Option(help="Write wrong answers: CSV.", rich_help_panel=OUTPUT)] = None,
     output_format: Format = "table",
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Measure how good a model is on images whose class their folder names."""
     from resnet_cli import evaluate, files
@@ -232,7 +263,7 @@ def evaluate(
     for path, _ in reports:
         files.check(path)
     with terminal.libraries_muted():
-        model, engine = _ready(weights, _asked(depth=depth))
+        model, engine = _ready(weights, asked)
         evaluation = evaluate.evaluate(data, model, engine, fit=fit)
         render.EVALUATIONS[output_format](evaluation, model)
         for path, write in reports:
@@ -240,24 +271,21 @@ def evaluate(
     raise typer.Exit(1 if evaluation.failures else 0)
 
 
-@app.command(
-    epilog=_examples(
+@_command(
+    *(name for name in NETWORK_OPTIONS if name != "classes"),
+    examples=(
         "resnet train photos/ -o model.safetensors",
         "resnet train photos/ -o model.safetensors --resume",
         "resnet train photos/ -o fine.safetensors --weights imagenet --freeze-backbone",
-    )
+    ),
 )
 def train(
+    *,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with train/CLASS/ and perhaps val/CLASS/.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The weights: .safetensors.", rich_help_panel=OUTPUT)
     ] = Path("model.safetensors"),
-    depth: Depth = None,
-    variant: VariantName = None,
-    stages: Stages = None,
-    width: Width = None,
-    stem: Stem = None,
-    image_size: ImageSize = None,
+    asked: dict[str, Any],
     weights: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny or a file.", rich_help_panel=NETWORK)
     ] = "none",
@@ -289,14 +317,11 @@ def train(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)] = False,
     output_format: Format = "table",
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Train a network to tell the folders of images apart."""
     from resnet_cli import train
 
-    network = _asked(depth=depth, variant=variant, stages=stages, width=width, stem=stem, image_size=image_size)
-    recipe = _asked(
+    recipe = _given(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=lr,
@@ -311,7 +336,7 @@ def train(
     options = {"half": half, "resume": resume, "force": force}
     with terminal.libraries_muted(), terminal.Training() as progress:
         try:
-            trained = train.train(data, output, weights, network, recipe, progress, **options)
+            trained = train.train(data, output, weights, asked, recipe, progress, **options)
         except KeyboardInterrupt:
             terminal.warning("interrupted; the same command with --resume goes on after the last whole epoch")
             raise

@@ -1,8 +1,7 @@
 """The use case: a folder a class -> how good a model is, in constant memory an image."""
 
-import csv
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -179,16 +178,6 @@ def _answer(path: str, true: int, probabilities: NDArray[np.float32]) -> Answer:
     return Answer(path, true, int(order[0]), rank, float(probabilities[order[0]]), float(probabilities[true]))
 
 
-def _write_csv(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
-    with (
-        files.replacing(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
 def write_classes(evaluation: Evaluation, path: Path) -> None:
     """Write a CSV with a row a class that has images: how many, how many were found, how often it was said.
 
@@ -204,7 +193,7 @@ def write_classes(evaluation: Evaluation, path: Path) -> None:
         count = confusion[index].sum()
         shares = [f"{hits / count:.4f}", f"{top5[index] / count:.4f}", f"{hits / said:.4f}" if said else ""]
         rows.append([index, label.wnid, label.name, count, *shares])
-    _write_csv(path, ["index", "wnid", "label", "images", "top1", "top5", "precision"], rows)
+    files.write_csv(path, ["index", "wnid", "label", "images", "top1", "top5", "precision"], rows)
 
 
 def write_mistakes(evaluation: Evaluation, path: Path) -> None:
@@ -220,7 +209,7 @@ def write_mistakes(evaluation: Evaluation, path: Path) -> None:
         (a.image, a.true, names[a.true], a.predicted, names[a.predicted], f"{a.confidence:.5g}", a.rank)
         for a in evaluation.mistakes
     )
-    _write_csv(path, header, rows)
+    files.write_csv(path, header, rows)
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:

@@ -109,9 +109,9 @@ def record_fields(record: "Record") -> dict[str, Any]:
     return fields | {"predictions": predictions}
 
 
-def _complain(record: "Record") -> None:
-    if record.error:
-        terminal.error(f"{printable(record.image)}: {record.error}")
+def _complain(image: str, reason: Exception | None) -> None:
+    if reason:
+        terminal.error(f"{printable(image)}: {reason}")
 
 
 def records_json(records: Iterable["Record"]) -> bool:
@@ -120,7 +120,7 @@ def records_json(records: Iterable["Record"]) -> bool:
     separator = "[\n"
     try:
         for record in records:
-            _complain(record)
+            _complain(record.image, record.error)
             answered &= record.error is None
             _write(separator + _safe_json(record_fields(record)))
             separator = ",\n"
@@ -133,7 +133,7 @@ def records_table(records: Iterable["Record"]) -> bool:
     """Print a table an image and failures to stderr; return whether all images were answered."""
     answered = True
     for record in records:
-        _complain(record)
+        _complain(record.image, record.error)
         answered &= record.error is None
         if record.error is None:
             terminal.out.print(_prediction_table(record))
@@ -211,7 +211,7 @@ def evaluation_table(evaluation: "Evaluation", model: "Model") -> None:
 
 def _complain_of(evaluation: "Evaluation") -> None:
     for path, reason in evaluation.failures:
-        terminal.error(f"{printable(path)}: {reason}")
+        _complain(path, reason)
 
 
 EVALUATIONS = {"table": evaluation_table, "json": evaluation_json}

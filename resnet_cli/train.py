@@ -1,8 +1,7 @@
 """The use case: a folder a class -> a network that tells them apart, in a file."""
 
-import csv
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,9 +214,6 @@ def _begun(
 def _write_history(history: list[Epoch], table: Path, picture: Path) -> None:
     from resnet_cli import plots
 
-    with files.replacing(table) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Epoch)])
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in history)
+    files.write_csv(table, [field.name for field in fields(Epoch)], map(astuple, history))
     with files.replacing(picture) as unfinished:
         plots.curves(history, unfinished)
