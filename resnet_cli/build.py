@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_cli import architecture, checkpoints, files, graph, models
-from resnet_cli.checkpoints import Arrays, Metadata
+from resnet_cli.checkpoints import Arrays
 from resnet_cli.errors import UsageError
 from resnet_cli.graph import Graph
+from resnet_cli.metadata import Metadata
 from resnet_cli.models import Activity
 
 if TYPE_CHECKING:

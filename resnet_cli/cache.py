@@ -1,7 +1,6 @@
 """Published weights on this machine: found, checked, downloaded once; a failed download is remembered."""
 
 import contextlib
-import hashlib
 import os
 import re
 import threading
@@ -11,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-import platformdirs
-
 from resnet_cli.errors import ModelError
 from resnet_cli.pretrained import Pretrained
+from resnet_cli.store import cache_dir, digest
 
 # A dead network ends within 10 s: ANSWER is spent once over all attempts, and no attempt follows a STALL.
 ANSWER_SECONDS = 5.0  # all waiting for the first byte of an answer
@@ -40,12 +38,6 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """Everything has come."""
-
-
-def cache_dir() -> Path:
-    """Return the folder of everything kept between runs: `RESNET_CACHE_DIR`, else the platform's."""
-    named = os.environ.get("RESNET_CACHE_DIR")
-    return (Path(named) if named else platformdirs.user_cache_path("resnet-cli")).absolute()
 
 
 def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = False) -> Path:
@@ -91,8 +83,7 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
 
 def _md5(file: Path) -> str | None:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return digest(file, "md5")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

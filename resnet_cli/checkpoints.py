@@ -5,11 +5,10 @@ into those of the format, and insists that both sides match one to one.
 """
 
 import io
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from resnet_cli import labels as label_tables
-from resnet_cli.architecture import Architecture
-from resnet_cli.errors import ModelError, ResnetError
+from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph, resnet
-from resnet_cli.labels import Labels
-from resnet_cli.pretrained import Preprocessing
+from resnet_cli.metadata import Metadata
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -36,61 +32,6 @@ LEGACY_LAYERS = {"probs": "predictions"}
 
 # Keras 3 numbers layers of a class in the order of `Model.layers`: layers/conv2d_7/vars/0.
 KERAS3_CLASSES = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization", "Dense": "dense"}
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a file of weights says of itself.
-
-    Args:
-        architecture: the network.
-        labels: one a class.
-        preprocessing: what the network wants done to pixels.
-        temperature: divides the logits, so that probabilities are as often right as they say.
-        training: how it was trained and what came of it, ready for JSON; empty where nothing is known.
-    """
-
-    architecture: Architecture
-    labels: Labels
-    preprocessing: Preprocessing
-    temperature: float = 1.0
-    training: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        """Return it as one JSON object."""
-        fields = {
-            "architecture": self.architecture.to_dict(),
-            "labels": label_tables.to_list(self.labels),
-            "preprocessing": self.preprocessing.to_dict(),
-            "temperature": self.temperature,
-            "training": self.training,
-        }
-        return json.dumps(fields)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Metadata":
-        """Read what `to_json` wrote.
-
-        Raises:
-            ModelError: a part is missing, is not what it should be, or does not fit the others.
-        """
-        try:
-            fields = json.loads(text)
-            metadata = cls(
-                Architecture.from_dict(fields["architecture"]),
-                label_tables.from_list(fields["labels"]),
-                Preprocessing.from_dict(fields["preprocessing"]),
-                float(fields.get("temperature", 1)),
-                dict(fields.get("training", {})),
-            )
-        except (ValueError, KeyError, TypeError, ResnetError) as error:
-            raise ModelError(f"the metadata is damaged: {error}") from error
-        classes = metadata.architecture.head.classes
-        if len(metadata.labels) != classes:
-            raise ModelError(f"the metadata has {len(metadata.labels)} labels for {classes} classes")
-        if not 0 < metadata.temperature < float("inf"):
-            raise ModelError(f"the metadata's temperature must be above zero, got {metadata.temperature}")
-        return metadata
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.pretrained import Fit
 
 if TYPE_CHECKING:
+    from resnet_cli.engines import Engine, Setup
     from resnet_cli.models import Model
-    from resnet_cli.predict import Engine
 
 app = typer.Typer(
     name="resnet",
@@ -57,7 +57,7 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
 
 
 TextFormat = Literal["table", "json"]
-NETWORK, IMAGES, OUTPUT, RECIPE = "Network", "Images", "Output", "Recipe"
+NETWORK, IMAGES, OUTPUT, ENGINE, RECIPE = "Network", "Images", "Output", "Engine", "Recipe"
 
 Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 (default 50).", rich_help_panel=NETWORK)]
 Stages = Annotated[
@@ -70,6 +70,22 @@ ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels
 VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
 Weights = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny or a file.", rich_help_panel=NETWORK)
+]
+EngineName = Annotated[
+    Literal["auto", "openvino", "keras"],
+    typer.Option("--engine", help="What computes; auto: the fastest here.", rich_help_panel=ENGINE),
+]
+PrecisionName = Annotated[
+    Literal["f32", "bf16", "int8"],
+    typer.Option("--precision", help="What it computes in.", rich_help_panel=ENGINE),
+]
+Calibrate = Annotated[
+    list[str] | None,
+    typer.Option(metavar="IMAGE", help="Images that int8 is fitted to.", rich_help_panel=ENGINE),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images computed at once.", rich_help_panel=ENGINE)]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Threads that decode (default: cores).", rich_help_panel=ENGINE)
 ]
 FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
 Stem = Annotated[str | None, typer.Option(help="imagenet, small or cifar.", rich_help_panel=NETWORK)]
@@ -224,13 +240,21 @@ def predict(
     weights: Weights = "auto",
     fit: FitOption = Fit.CROP,
     output_format: Format = "table",
+    engine: EngineName = "auto",
+    precision: PrecisionName = "f32",
+    calibrate: Calibrate = None,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
 ) -> None:
     """Name what is in each image: the most probable labels."""
     from resnet_cli.predict import classify
 
+    many = len(image) > 1 or os.path.isdir(image[0])  # noqa: PTH112 - Path.is_dir raises on a name that is too long
     with terminal.libraries_muted():
-        model, engine = _ready(weights, asked)
-        answered = render.RECORDS[output_format](classify(image, model, engine, top_k=top_k, fit=fit))
+        model, computing = _ready(weights, asked, engine, _setup(precision, many, calibrate, image, fit))
+        options = {"fit": fit, "batch_size": batch_size, "workers": workers}
+        records = classify(image, model, computing, top_k=top_k, **options)
+        answered = render.RECORDS[output_format](records)
     raise typer.Exit(0 if answered else 1)
 
 
@@ -252,6 +276,11 @@ def evaluate(
     confusion: Annotated[Path | None, typer.Option(help="Draw the confusion: PNG.", rich_help_panel=OUTPUT)] = None,
     mistakes: Annotated[Path | None, typer.Option(help="Write wrong answers: CSV.", rich_help_panel=OUTPUT)] = None,
     output_format: Format = "table",
+    engine: EngineName = "auto",
+    precision: PrecisionName = "f32",
+    calibrate: Calibrate = None,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
 ) -> None:
     """Measure how good a model is on images whose class their folder names."""
     from resnet_cli import evaluate, files
@@ -263,8 +292,10 @@ def evaluate(
     for path, _ in reports:
         files.check(path)
     with terminal.libraries_muted():
-        model, engine = _ready(weights, asked)
-        evaluation = evaluate.evaluate(data, model, engine, fit=fit)
+        setup = _setup(precision, True, calibrate, [str(data)], fit)
+        model, computing = _ready(weights, asked, engine, setup)
+        options = {"fit": fit, "batch_size": batch_size, "workers": workers}
+        evaluation = evaluate.evaluate(data, model, computing, **options)
         render.EVALUATIONS[output_format](evaluation, model)
         for path, write in reports:
             write(evaluation, path)
@@ -344,17 +375,21 @@ def train(
     raise typer.Exit(1 if trained.bad else 0)
 
 
-def _ready(weights: str, asked: dict[str, Any]) -> "tuple[Model, Engine]":
+def _setup(precision: str, many: bool, calibrate: list[str] | None, inputs: list[str], fit: Fit) -> "Setup":
+    from resnet_cli import predict
+    from resnet_cli.engines import Precision, Setup
+
+    calibrated_on = calibrate and [os.path.realpath(name) for name in calibrate]
+    return Setup(Precision(precision), many, predict.calibration(calibrate or inputs, fit), calibrated_on)
+
+
+def _ready(weights: str, asked: dict[str, Any], engine: str, setup: "Setup") -> "tuple[Model, Engine]":
     """Load a model and the engine that computes it, and show that work goes on."""
-    from resnet_cli import models
+    from resnet_cli import engines, models
 
     with terminal.Activity("Reading weights") as activity:
         model = models.load(weights, asked, activity)
-        activity.report("Importing Keras")
-        from resnet_cli.keras_model import KerasEngine
-
-        activity.report(f"Building {model.metadata.architecture.name}")
-        return model, KerasEngine(model.graph, model.parameters, model.metadata.preprocessing)
+        return model, engines.start(engine, model, setup, activity)
 
 
 class _Terminated(BaseException):

@@ -23,6 +23,10 @@ class ModelError(ResnetError):
     exit_code = 3
 
 
+class EngineError(ModelError):
+    """An engine that cannot run on this machine."""
+
+
 class ImageError(ResnetError):
     """One image that cannot be classified; the run goes on without it.
 

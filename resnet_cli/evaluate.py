@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli import files, images, metrics, predict
+from resnet_cli.engines import Engine
 from resnet_cli.errors import ImageError, UsageError
 from resnet_cli.labels import Labels
 from resnet_cli.models import Model
-from resnet_cli.pretrained import Fit
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"
 
@@ -131,17 +132,14 @@ def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, i
     return {folder: by_name[folder][0] for folder in folders}
 
 
-def evaluate(
-    root: Path, model: Model, engine: predict.Engine, *, fit: Fit = Fit.CROP, batch_size: int = 32
-) -> Evaluation:
+def evaluate(root: Path, model: Model, engine: Engine, **options: Any) -> Evaluation:
     """Classify the images of a tree `root/CLASS/...` and compare.
 
     Args:
         root: the tree.
         model: what answers.
         engine: what computes it.
-        fit: how an image becomes square.
-        batch_size: images computed at once.
+        options: `fit`, `batch_size` and `workers` of `predict.answers`.
 
     Raises:
         UsageError: there are no folders, one names no class, or no image can be read.
@@ -162,7 +160,7 @@ def evaluate(
 
     started = time.monotonic()
     found, failures = [], []
-    for path, probabilities in predict.answers(paths(), model, engine, fit=fit, batch_size=batch_size):
+    for path, probabilities in predict.answers(paths(), model, engine, **options):
         if isinstance(probabilities, ImageError):
             failures.append((path, probabilities))
         else:

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_cli import metrics
 from resnet_cli.checkpoints import Arrays
-from resnet_cli.errors import ModelError
+from resnet_cli.engines import Precision, Setup
+from resnet_cli.errors import EngineError
 from resnet_cli.graph import Graph
+from resnet_cli.models import Activity, Model
 from resnet_cli.pretrained import Preprocessing
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that is installed, whatever ~/.keras/keras.json says
@@ -17,7 +20,9 @@ try:
     import keras
     from keras import layers
 except (ImportError, ValueError) as error:
-    raise ModelError(f"Keras cannot start with KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from error
+    raise EngineError(f"Keras cannot start with KERAS_BACKEND={os.environ['KERAS_BACKEND']}: {error}") from error
+
+BATCH_SIZE = 32  # images that Keras computes at once where many come
 
 # One Keras layer for each kind of op.
 LAYERS: dict[str, Callable[[Any], layers.Layer]] = {
@@ -93,19 +98,30 @@ def preprocess(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
 
 
 class KerasEngine:
-    """Computes probabilities with Keras."""
+    """Computes probabilities with Keras, in 32 bits: what every other engine is compared with."""
 
-    def __init__(self, graph: Graph, parameters: Arrays, preprocessing: Preprocessing) -> None:
-        self.model = build(graph, parameters)
-        self.preprocessing = preprocessing
+    precision = Precision.F32
+
+    def __init__(self, model: Model, setup: Setup, activity: Activity) -> None:
+        if setup.precision != self.precision:
+            activity.warn(f"the engine keras computes in f32, not in {setup.precision}")
+        self.model = build(model.graph, model.parameters)
+        self.metadata = model.metadata
+        self.batch_size = BATCH_SIZE if setup.many else 1
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classify a batch.
+        """Classify images, in batches of one size: how Keras adds up may depend on it.
 
         Args:
             images: RGB, shape (batch, size, size, 3).
 
         Returns:
-            Probabilities, shape (batch, classes).
+            Tempered probabilities, shape (batch, classes).
         """
-        return np.asarray(self.model.predict_on_batch(preprocess(images, self.preprocessing)))
+        batches = [self._predict(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+        return metrics.tempered(np.concatenate(batches), self.metadata.temperature)
+
+    def _predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        padding = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
+        pixels = preprocess(np.concatenate([images, padding]), self.metadata.preprocessing)
+        return np.asarray(self.model.predict_on_batch(pixels)[: len(images)])

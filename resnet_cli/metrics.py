@@ -36,6 +36,8 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
         probabilities: shape (images, classes).
         temperature: above 1 makes them less certain, below 1 more.
     """
+    if temperature == 1:
+        return probabilities
     logits = np.log(np.maximum(probabilities, FLOOR)) / np.float32(temperature)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)

@@ -3,15 +3,20 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache as once
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from resnet_cli import architecture, cache, checkpoints, graph, labels
+from resnet_cli import architecture, cache, graph, labels, store
 from resnet_cli.architecture import Architecture
-from resnet_cli.checkpoints import Arrays, Checkpoint, Metadata
 from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph
+from resnet_cli.metadata import Metadata
 from resnet_cli.pretrained import CAFFE, IMAGENET, TINY
+
+if TYPE_CHECKING:
+    from resnet_cli.checkpoints import Arrays, Checkpoint
 
 
 @dataclass(frozen=True)
@@ -20,15 +25,26 @@ class Model:
 
     Args:
         graph: the network.
-        parameters: its arrays by name.
         metadata: architecture, labels and preprocessing.
         weights: where the parameters come from, as records report it: a name or the file as it was named.
+        path: the file of the parameters.
+        read: reads that file; who has a compiled network never calls it.
     """
 
     graph: Graph
-    parameters: Arrays
     metadata: Metadata
     weights: str
+    path: Path
+    read: "Callable[[], Checkpoint]"
+
+    @cached_property
+    def parameters(self) -> "Arrays":
+        """The network's arrays by name.
+
+        Raises:
+            ModelError: the file cannot be read, or does not fit the network.
+        """
+        return _parameters(self.read(), self.graph)
 
 
 class Activity(cache.Progress, Protocol):
@@ -61,12 +77,22 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
     else:
         raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
     activity.report(f"Reading {path}")
-    checkpoint = checkpoints.read(path)
-    own = checkpoint.metadata.architecture if checkpoint.metadata else None
-    network = graph.resnet(described(own, asked))
-    parameters = _parameters(checkpoint, network)
-    metadata = replace(checkpoint.metadata or default_metadata(network.architecture), architecture=network.architecture)
-    return Model(network, parameters, metadata, weights)
+
+    @once
+    def read() -> "Checkpoint":
+        from resnet_cli import checkpoints  # h5py takes a tenth of a second
+
+        return checkpoints.read(path)
+
+    def own_metadata(_: Path) -> str | None:
+        metadata = read().metadata
+        return metadata.to_json() if metadata else None
+
+    text = store.remembered(path, "metadata", own_metadata)
+    own = None if text is None else Metadata.from_json(text)
+    network = graph.resnet(described(own.architecture if own else None, asked))
+    metadata = replace(own or default_metadata(network.architecture), architecture=network.architecture)
+    return Model(network, metadata, weights, path, read)
 
 
 def default_metadata(of: Architecture) -> Metadata:
@@ -125,7 +151,7 @@ def described(own: Architecture | None, asked: Mapping[str, Any]) -> Architectur
     return architecture.resnet(**{**options, **asked})
 
 
-def _parameters(checkpoint: Checkpoint, network: Graph) -> Arrays:
+def _parameters(checkpoint: "Checkpoint", network: Graph) -> "Arrays":
     """Match file and network, and say which depth the file has where that is what went wrong."""
     try:
         return checkpoint.parameters(network)

@@ -1,26 +1,28 @@
 """The use case: find -> decode -> batch -> infer -> decode labels -> records."""
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import images, labels, metrics
+from resnet_cli import images, labels
+from resnet_cli.ahead import Ahead
+from resnet_cli.engines import Engine
 from resnet_cli.errors import ImageError, ModelError
 from resnet_cli.labels import Prediction
 from resnet_cli.models import Model
 from resnet_cli.pretrained import Fit
 
+BATCHES_AHEAD = 2  # batches decoded, and batches computed, before they are asked for
 
-class Engine(Protocol):
-    """Computes a model's probabilities."""
+CALIBRATION_IMAGES = 300  # NNCF's default number
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn RGB images (batch, size, size, 3) into probabilities (batch, classes)."""
+Answer = tuple[str, NDArray[np.float32] | ImageError]
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,16 @@ class Record:
 
 
 def classify(
-    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, fit: Fit = Fit.CROP
+    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, **options: Any
 ) -> Iterator[Record]:
-    """Classify images one batch at a time, in memory bounded by the batch.
+    """Classify images in memory bounded by the batch.
 
     Args:
         inputs: files and folders.
         model: what answers.
         engine: what computes it.
         top_k: predictions an image.
-        fit: how an image becomes square.
+        options: `fit`, `batch_size` and `workers` of `answers`.
 
     Yields:
         One record an image, in the order of the inputs, failed images included.
@@ -60,7 +62,7 @@ def classify(
         ModelError: the network's output is not a probability.
     """
     name = model.metadata.architecture.name
-    for path, answer in answers(images.find(inputs), model, engine, fit=fit):
+    for path, answer in answers(images.find(inputs), model, engine, **options):
         if isinstance(answer, ImageError):
             yield Record(path, name, model.weights, error=answer)
         else:
@@ -68,16 +70,23 @@ def classify(
 
 
 def answers(
-    paths: Iterable[str], model: Model, engine: Engine, *, fit: Fit = Fit.CROP, batch_size: int = 32
-) -> Iterator[tuple[str, NDArray[np.float32] | ImageError]]:
-    """Compute the probabilities of images.
+    paths: Iterable[str],
+    model: Model,
+    engine: Engine,
+    *,
+    fit: Fit = Fit.CROP,
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> Iterator[Answer]:
+    """Compute the probabilities of images: finding, decoding and computing go on side by side, in bounded memory.
 
     Args:
         paths: files.
         model: what answers.
         engine: what computes it.
         fit: how an image becomes square.
-        batch_size: images decoded and computed at once.
+        batch_size: images given to the engine at once, at most; it gets fewer where more are not there yet.
+        workers: threads that decode; where None, one a processor core.
 
     Yields:
         Each path with its probabilities (classes,), or with the reason why there are none; in order.
@@ -93,21 +102,49 @@ def answers(
         except ImageError as error:
             return error
 
-    remaining = iter(paths)
-    with ThreadPoolExecutor() as pool:
-        while batch := list(islice(remaining, batch_size)):
-            decoded = list(pool.map(decode, batch))
-            pixels = [image for image in decoded if not isinstance(image, ImageError)]
-            probabilities = iter(_probabilities(engine, pixels, model))
-            for path, image in zip(batch, decoded, strict=True):
-                yield path, image if isinstance(image, ImageError) else next(probabilities)
+    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        coming = ((path, pool.submit(decode, path)) for path in paths)
+        with (
+            closing(Ahead(coming, BATCHES_AHEAD * batch_size)) as decoding,
+            closing(Ahead(_computed(decoding, model, engine, batch_size), BATCHES_AHEAD)) as batches,
+        ):
+            for batch in batches:
+                yield from batch
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _probabilities(engine: Engine, pixels: list[NDArray[np.uint8]], model: Model) -> NDArray[np.float32]:
-    if not pixels:
-        return np.empty((0, 0), np.float32)
-    probabilities = engine.predict(np.stack(pixels))
-    if not np.isfinite(probabilities).all():
-        raise ModelError(f"{model.weights}: the network's output is not a number; the weights are damaged")
-    temperature = model.metadata.temperature
-    return probabilities if temperature == 1 else metrics.tempered(probabilities, temperature)
+def calibration(names: Iterable[str], fit: Fit) -> Callable[[int], NDArray[np.uint8]]:
+    """Return what decodes the first images that can be read, up to `CALIBRATION_IMAGES`, for `engines.Setup`.
+
+    Args:
+        names: files and folders.
+        fit: how an image becomes square.
+    """
+
+    def decode(size: int) -> NDArray[np.uint8]:
+        decoded = []
+        for path in images.find(names):
+            with suppress(ImageError):
+                decoded.append(images.decode(path, size, fit))
+            if len(decoded) == CALIBRATION_IMAGES:
+                break
+        return np.array(decoded)
+
+    return decode
+
+
+def _computed(
+    decoding: Ahead[tuple[str, Future[NDArray[np.uint8] | ImageError]]], model: Model, engine: Engine, batch_size: int
+) -> Iterator[list[Answer]]:
+    while taken := decoding.take(batch_size):
+        decoded = [(path, image.result()) for path, image in taken]
+        pixels = [image for _, image in decoded if not isinstance(image, ImageError)]
+        probabilities = iter(engine.predict(np.stack(pixels)) if pixels else ())
+        batch: list[Answer] = [
+            (path, image if isinstance(image, ImageError) else next(probabilities)) for path, image in decoded
+        ]
+        if not all(isinstance(answer, ImageError) or np.isfinite(answer).all() for _, answer in batch):
+            raise ModelError(f"{model.weights}: the network's output is not a number; the weights are damaged")
+        yield batch

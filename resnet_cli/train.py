@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
 from resnet_cli.architecture import Head
-from resnet_cli.checkpoints import Arrays, Metadata
+from resnet_cli.checkpoints import Arrays
 from resnet_cli.datasets import Tree
 from resnet_cli.errors import UsageError
+from resnet_cli.metadata import Metadata
 from resnet_cli.models import Activity
 from resnet_cli.pretrained import TORCHVISION
 from resnet_cli.recipe import Epoch, Recipe

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn import metrics
 
 from resnet_cli import architecture, evaluate, graph
-from resnet_cli.checkpoints import Metadata
+from resnet_cli.metadata import Metadata
 from resnet_cli.errors import UsageError
 from resnet_cli.labels import Label, imagenet
 from resnet_cli.models import Model
