@@ -24,12 +24,18 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see what another one, or the user, has in the cache folder."""
+    monkeypatch.setenv("RESNET_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
-def resnet(tmp_path: Path) -> Run:
+def resnet() -> Run:
     """Run the installed `resnet` command with an empty cache and no network."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        fixed = {"RESNET_CACHE_DIR": str(tmp_path / "cache"), "RESNET_OFFLINE": "1", "COLUMNS": "100"}
+        fixed = {"RESNET_OFFLINE": "1", "COLUMNS": "100"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "KERAS_"))}
         return subprocess.run(
             [RESNET, *map(str, arguments)],

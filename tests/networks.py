@@ -7,6 +7,10 @@ import keras
 import numpy as np
 from keras.src.legacy.saving import legacy_h5_format
 
+from resnet_cli import checkpoints, engines, models, terminal
+from resnet_cli.checkpoints import Arrays
+from resnet_cli.graph import Graph
+
 APPLICATIONS = {
     50: keras.applications.ResNet50,
     101: keras.applications.ResNet101,
@@ -18,12 +22,14 @@ def plausible(model: keras.Model, seed: int = 0) -> keras.Model:
     """Give a model random kernels, and batch norm statistics near those of its own activations.
 
     So activations neither die nor explode on the way, and the statistics still matter: they are off by up to 20 %.
+    As in trained networks, a block changes what it is given less than it passes on, or rounding would grow with depth.
     """
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            low, high = (0.2, 0.6) if layer.name.endswith("_3_bn") else (0.5, 1.5)
+            layer.gamma.assign(rng.uniform(low, high, layer.gamma.shape))
             layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
         elif layer.weights:
             layer.kernel.assign(rng.normal(0, np.sqrt(2 / np.prod(layer.kernel.shape[:-1])), layer.kernel.shape))
@@ -42,3 +48,12 @@ def write_legacy(model: keras.Model, path: Path) -> Path:
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
     return path
+
+
+def start(engine: str, network: Graph, parameters: Arrays, folder: Path, **setup: object) -> engines.Engine:
+    """Start an engine on a weight file with these parameters."""
+    metadata = models.default_metadata(network.architecture)
+    checkpoints.write_safetensors(folder / "weights.safetensors", parameters, metadata)
+    with terminal.Activity("") as activity:
+        model = models.load(str(folder / "weights.safetensors"), {}, activity)
+        return engines.start(engine, model, engines.Setup(many=True, **setup), activity)

@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from resnet_cli import architecture, checkpoints, graph, keras_model, labels
 from resnet_cli.architecture import Architecture
-from resnet_cli.metadata import Metadata
 from resnet_cli.errors import ModelError
+from resnet_cli.metadata import Metadata
 from resnet_cli.pretrained import CAFFE
 
 NETWORK = graph.resnet(architecture.resnet(stages=(1, 1, 1, 1), width=4, classes=5, image_size=32))

@@ -12,9 +12,9 @@ from PIL import Image
 from sklearn import metrics
 
 from resnet_cli import architecture, evaluate, graph
-from resnet_cli.metadata import Metadata
 from resnet_cli.errors import UsageError
 from resnet_cli.labels import Label, imagenet
+from resnet_cli.metadata import Metadata
 from resnet_cli.models import Model
 from resnet_cli.pretrained import CAFFE
 
@@ -52,7 +52,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluation(tree: Path, probabilities: NDArray[np.float32]) -> evaluate.Evaluation:
     described = architecture.resnet(stages=(1, 1, 1, 1), width=1, classes=7, image_size=SIZE)
     network = graph.resnet(described)
-    model = Model(network, {}, Metadata(described, LABELS, CAFFE), "none")
+    model = Model(network, Metadata(described, LABELS, CAFFE), "none", tree, read=None)
     return evaluate.evaluate(tree, model, Recorder(probabilities))
 
 

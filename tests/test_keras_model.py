@@ -1,4 +1,4 @@
-"""The Keras reading against keras.applications and against a forward pass in plain NumPy."""
+"""The Keras and OpenVINO readings against keras.applications and against a forward pass in plain NumPy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy_resnet
 import pytest
 from numpy.typing import NDArray
 
-from resnet_cli import architecture, checkpoints, graph, images, keras_model
+from resnet_cli import architecture, checkpoints, engines, graph, images, keras_model, models, terminal
 from resnet_cli.pretrained import CAFFE, Fit
 
 
@@ -69,13 +69,24 @@ def test_graph_says_what_keras_builds(case: Case) -> None:
 
 @pytest.mark.parametrize("layout", ["legacy", "weights.h5"])
 def test_same_probabilities_as_keras_applications(case: Case, layout: str) -> None:
-    network = _network(case.depth)
-    engine = keras_model.KerasEngine(network, checkpoints.read(case.files[layout]).parameters(network), CAFFE)
-    theirs = case.probabilities
-    assert theirs.std(axis=0).max() > 1e-2, "the oracle gives all images the same answer"
-    difference = np.abs(engine.predict(_pictures()) - theirs).max()
-    print(f"largest difference of probability: {difference:.1e}")
-    assert difference < 1e-5
+    _agrees("keras", case, layout, 1e-5)
+
+
+def test_compiled_network_gives_the_same_probabilities(case: Case) -> None:
+    _agrees("openvino", case, "legacy", 1e-4)
+
+
+def _agrees(engine: str, case: Case, layout: str, tolerance: float) -> None:
+    with terminal.Activity("") as activity:
+        model = models.load(str(case.files[layout]), {"depth": case.depth}, activity)
+        computing = engines.start(engine, model, engines.Setup(many=True), activity)
+    assert case.probabilities.std(axis=0).max() > 1e-2, "the oracle gives all images the same answer"
+    for batch_size in (1, 7, 32):
+        pictures = np.resize(_pictures(), (batch_size, 224, 224, 3))
+        theirs = np.resize(case.probabilities, (batch_size, 1000))
+        difference = np.abs(computing.predict(pictures) - theirs).max()
+        print(f"{engine}, batch of {batch_size}: largest difference of probability {difference:.1e}")
+        assert difference < tolerance
 
 
 def test_our_weights_load_into_keras_applications(case: Case, tmp_path: Path) -> None:
@@ -88,15 +99,16 @@ def test_our_weights_load_into_keras_applications(case: Case, tmp_path: Path) ->
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs))
 
 
+@pytest.mark.parametrize("engine", engines.ENGINES)
 @pytest.mark.parametrize("variant", architecture.VARIANTS)
-def test_same_probabilities_as_plain_numpy(variant: str) -> None:
+def test_same_probabilities_as_plain_numpy(variant: str, engine: str, tmp_path: Path) -> None:
     network = graph.resnet(
         architecture.resnet(stages=(1, 1, 1, 1), width=8, classes=10, image_size=64, variant=variant)
     )
     model = networks.plausible(keras_model.build(network))
     pixels = np.random.default_rng(2).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     parameters = keras_model.arrays(model)
-    ours = keras_model.KerasEngine(network, parameters, CAFFE).predict(pixels)
+    ours = networks.start(engine, network, parameters, tmp_path).predict(pixels)
     caffe = pixels[..., ::-1] - np.array([103.939, 116.779, 123.68])
     theirs = numpy_resnet.forward(parameters, caffe, (1, 1, 1, 1), v15=variant == "v1.5")
     assert theirs.std(axis=0).max() > 1e-3
