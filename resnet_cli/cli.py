@@ -375,6 +375,52 @@ def train(
     raise typer.Exit(1 if trained.bad else 0)
 
 
+@_command(
+    "depth",
+    examples=(
+        "resnet benchmark",
+        "resnet benchmark --weights none --against keras",
+        "resnet benchmark --images photos/ --precision int8 --format json",
+    ),
+)
+def benchmark(
+    *,
+    asked: dict[str, Any],
+    weights: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="As predict; none: random ones.", rich_help_panel=NETWORK)
+    ] = "auto",
+    photos: Annotated[
+        str | None,
+        typer.Option("--images", metavar="FOLDER", help="Default: some of noise.", rich_help_panel=IMAGES),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often to measure.", rich_help_panel=OUTPUT)] = 5,
+    output_format: Format = "table",
+    engine: EngineName = "auto",
+    precision: PrecisionName = "f32",
+    against: Annotated[
+        Literal["openvino", "keras"] | None,
+        typer.Option(help="Another engine, in f32, in turn.", rich_help_panel=ENGINE),
+    ] = None,
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+) -> None:
+    """Measure how fast a model answers on this machine."""
+    from resnet_cli import benchmark
+    from resnet_cli.engines import Precision
+
+    options = benchmark.Options(
+        engine=engine,
+        precision=Precision(precision),
+        against=against,
+        batch_size=batch_size,
+        workers=workers,
+        runs=runs,
+    )
+    with terminal.libraries_muted(), terminal.Activity("Reading weights") as activity:
+        measured = benchmark.benchmark(weights, asked, photos, options, activity)
+    render.BENCHMARKS[output_format](measured)
+
+
 def _setup(precision: str, many: bool, calibrate: list[str] | None, inputs: list[str], fit: Fit) -> "Setup":
     from resnet_cli import predict
     from resnet_cli.engines import Precision, Setup

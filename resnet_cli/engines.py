@@ -95,3 +95,9 @@ def start(name: str, model: Model, setup: Setup, activity: Activity) -> Engine:
                 raise EngineError(reason) from error
             activity.warn(f"{reason}; {names[names.index(candidate) + 1]} computes instead, which takes longer")
     raise AssertionError("no engine has a row")
+
+
+def name_of(engine: Engine) -> str:
+    """Return the key of `ENGINES` that an engine was started by."""
+    place = f"{type(engine).__module__}:{type(engine).__name__}"
+    return next(name for name, row in ENGINES.items() if row == place)

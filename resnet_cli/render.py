@@ -19,6 +19,7 @@ from resnet_cli.graph import Graph, totals
 from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
+    from resnet_cli.benchmark import Benchmark
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
     from resnet_cli.predict import Record
@@ -240,3 +241,50 @@ def trained_table(trained: "Trained") -> None:
 
 
 TRAININGS = {"table": trained_table, "json": trained_json}
+
+
+# What a benchmark's figures are called, and how one is written.
+FIGURES = {
+    "engine_images_per_second": ("engine alone, images a second", "{:.1f}"),
+    "decode_images_per_second": ("decoding alone, images a second", "{:.1f}"),
+    "end_to_end_images_per_second": ("end to end, images a second", "{:.1f}"),
+    "expected_images_per_second": ("expected of these two, images a second", "{:.1f}"),
+    "share_of_expected": ("share of the expected", "{:.0%}"),
+    "against_images_per_second": ("{against} alone, images a second", "{:.1f}"),
+    "ratio": ("times as fast as {against}", "{:.2f}"),
+    "cold_seconds": ("first answer ever, seconds", "{:.2f}"),
+    "warm_seconds": ("first answer of a later process, seconds", "{:.2f}"),
+    "cold_peak_bytes": ("memory of the first answer ever, MB", "{:.0f}"),
+    "warm_peak_bytes": ("memory of a later process, MB", "{:.0f}"),
+}
+
+
+def benchmark_json(benchmark: "Benchmark") -> None:
+    """Print a benchmark as one JSON object."""
+    fields = asdict(benchmark) | {"runs": len(benchmark.runs)}
+    _write(_safe_json(fields | {name: asdict(spread) for name, spread in benchmark.figures.items()}) + "\n")
+
+
+def benchmark_table(benchmark: "Benchmark") -> None:
+    """Print a benchmark as a table."""
+    machine = benchmark.machine
+    name = f"{benchmark.model}, {printable(benchmark.weights)}, {benchmark.engine} {benchmark.precision}"
+    table = Table(
+        title=Text(f"{name}, {benchmark.images} images", "bold"), title_justify="left", caption_justify="left"
+    )
+    versions = ", ".join(f"{library} {version}" for library, version in machine.versions.items())
+    memory = f"{benchmark.peak_bytes / 1e6:.0f} MB in this process"
+    table.caption = Text(f"{machine.processor}, {machine.cores} cores; {memory}; {versions}", "dim")
+    table.add_column(f"runs: {len(benchmark.runs)}")
+    for column in ("median", "min", "max"):
+        table.add_column(column, justify="right")
+    for figure, (title, form) in FIGURES.items():
+        if spread := benchmark.figures.get(figure):
+            scale = 1e6 if figure.endswith("bytes") else 1
+            values = (spread.median, spread.min, spread.max)
+            cells = (form.format(value / scale) for value in values)
+            table.add_row(title.format(against=benchmark.against), *cells)
+    terminal.out.print(table)
+
+
+BENCHMARKS = {"table": benchmark_table, "json": benchmark_json}

@@ -1,0 +1,153 @@
+"""Benchmarks: what follows from what was measured, and the installed command. No test looks at how fast anything is."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy_resnet
+import pytest
+from conftest import Run as Resnet
+from PIL import Image
+
+from resnet_cli import architecture, benchmark, graph, processes, synthetic, terminal
+from resnet_cli.benchmark import Benchmark, Machine, Run, Spread
+from resnet_cli.errors import ResnetError
+from resnet_cli.processes import Cost
+
+SAMPLES = Path(__file__).parents[1] / "sample_images"
+MEGABYTE = 2**20
+RATES = ("engine", "decode", "end_to_end", "expected")
+FIGURES = {
+    *(f"{name}_images_per_second" for name in RATES),
+    *("share_of_expected", "cold_seconds", "warm_seconds", "cold_peak_bytes", "warm_peak_bytes"),
+}
+
+
+def test_expected_is_the_time_of_decoding_and_computing_one_after_the_other() -> None:
+    # 1/30 s and 1/60 s an image are 1/20 s.
+    figures = Run(30, 60, 16, 10, Cost(4, 8), Cost(1, 5)).figures
+    assert figures["expected_images_per_second"] == pytest.approx(20)
+    assert figures["share_of_expected"] == pytest.approx(0.8)
+    assert figures["ratio"] == pytest.approx(3)
+    assert figures.keys() == FIGURES | {"against_images_per_second", "ratio"}
+    assert Run(30, 60, 16, None, Cost(4, 8), Cost(1, 5)).figures.keys() == FIGURES
+
+
+def test_spread_is_taken_of_the_runs_own_ratios() -> None:
+    cost = Cost(1, 1)
+    runs = (Run(10, 1, 1, 5, cost, cost), Run(40, 1, 1, 10, cost, cost), Run(30, 1, 1, 10, cost, cost))
+    machine = Machine("a processor", 2, {})
+    measured = Benchmark(
+        "resnet50", "none", "openvino", benchmark.Precision.F32, "keras", machine, 64, 224, 32, 1, runs
+    )
+    assert measured.figures["engine_images_per_second"] == Spread(min=10, median=30, max=40)
+    assert measured.figures["ratio"] == Spread(min=2, median=3, max=4)  # 10/5, 30/10 and 40/10; not 30/10 of medians
+
+
+def test_the_command(resnet: Resnet, tmp_path: Path) -> None:
+    result = resnet("benchmark", "--weights", "tiny", "--runs", 1, "--images", SAMPLES, "--format", "json")
+    assert (result.returncode, result.stderr) == (0, "")
+    printed = json.loads(result.stdout)
+    described = {key: value for key, value in printed.items() if key not in FIGURES}
+    assert described.pop("peak_bytes") > 20 * MEGABYTE
+    machine = described.pop("machine")
+    assert (machine["cores"], machine["versions"]["python"]) == (os.cpu_count(), sys.version.split()[0])
+    assert {"openvino", "resnet-cli"} <= machine["versions"].keys()
+    assert described == {
+        "model": "resnet_2_3_3v1.5_w48",
+        "weights": "tiny",
+        "engine": "openvino",
+        "precision": "f32",
+        "against": None,
+        "images": 64,
+        "image_size": 32,
+        "batch_size": 32,
+        "runs": 1,
+    }
+    assert printed.keys() >= FIGURES
+    assert all(0 < printed[name]["min"] == printed[name]["median"] == printed[name]["max"] for name in FIGURES)
+    engine, decode, end_to_end, expected = (printed[f"{name}_images_per_second"]["median"] for name in RATES)
+    assert expected == pytest.approx(engine * decode / (engine + decode))
+    assert printed["share_of_expected"]["median"] == pytest.approx(end_to_end / expected)
+    assert not list((tmp_path / "cache").rglob("*.blob")), "what was compiled to be measured stays in the user's cache"
+
+
+def test_table_and_the_precision_really_used(resnet: Resnet) -> None:
+    options = ("--weights", "tiny", "--runs", 1, "--images", SAMPLES, "--precision", "bf16")
+    result = resnet("benchmark", *options)
+    assert result.returncode == 0
+    fell_back = "does not compute in bf16; f32 is used" in result.stderr
+    assert f"tiny, openvino {'f32' if fell_back else 'bf16'}, 64 images" in result.stdout
+    for row in ("engine alone", "decoding alone", "end to end", "first answer ever", "first answer of a later process"):
+        assert row in result.stdout
+
+
+def test_random_weights_made_photos_and_another_engine() -> None:
+    asked = {"stages": (1, 1, 1, 1), "width": 4, "image_size": 32}
+    options = benchmark.Options(against="keras", runs=2)
+    measured = benchmark.benchmark("none", asked, None, options, terminal.Activity(""))
+    assert (measured.model, measured.weights, measured.against) == ("resnet_1_1_1_1_w4", "none", "keras")
+    assert [measured.images, len(measured.runs)] == [64, 2]
+    assert all(run.figures["ratio"] == run.engine / run.against for run in measured.runs if run.against)
+    assert measured.figures.keys() == FIGURES | {"against_images_per_second", "ratio"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--runs", "0"], 2, "--runs"),
+        (["--precision", "f16"], 2, "f16"),
+        (["--against", "torch"], 2, "torch"),
+        (["--weights", "none", "--depth", "18"], 2, "depth must be one of 50, 101, 152"),
+        (["--weights", "tiny", "--images", "nowhere"], 2, "nowhere: expected images, found none that can be read"),
+        (["--weights", "nothing.h5"], 3, "nothing.h5: neither a weights file nor one of"),
+    ],
+)
+def test_wrong_input(resnet: Resnet, arguments: list[str], code: int, message: str) -> None:
+    result = resnet("benchmark", *arguments)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert message in result.stderr
+
+
+def test_memory_of_a_process_is_its_own() -> None:
+    ballast = bytearray(b"x") * (300 * MEGABYTE)
+    light = processes.run([sys.executable, "-c", "pass"], os.environ)
+    heavy = processes.run([sys.executable, "-c", f"bytearray(b'x') * {200 * MEGABYTE}"], os.environ)
+    assert light.peak_bytes < 100 * MEGABYTE < 200 * MEGABYTE < heavy.peak_bytes < 300 * MEGABYTE
+    assert processes.peak_bytes() > len(ballast)
+
+
+def test_time_of_a_process_is_all_of_it() -> None:
+    assert processes.run([sys.executable, "-c", "import time; time.sleep(0.3)"], os.environ).seconds > 0.3
+
+
+def test_a_process_that_fails_is_no_measurement() -> None:
+    with pytest.raises(ResnetError, match="failed: no such photo"):
+        processes.run([sys.executable, "-c", "raise SystemExit('first line\\nno such photo')"], os.environ)
+
+
+def test_made_photos_are_like_imagenets(tmp_path: Path) -> None:
+    for folder in ("once", "again"):
+        synthetic.write_photos(tmp_path / folder, 3)
+    once, again = (sorted((tmp_path / folder).iterdir()) for folder in ("once", "again"))
+    assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
+    assert len({path.read_bytes() for path in once}) == 3
+    for path in once:
+        with Image.open(path) as photo:
+            assert (photo.format, photo.mode, photo.size) == ("JPEG", "RGB", (500, 375))
+        assert 50_000 < path.stat().st_size < 150_000
+
+
+def test_random_weights_give_an_answer_of_middling_certainty() -> None:
+    """Fifty layers neither let activations die nor explode: then all answers would be alike, or certain."""
+    network = graph.resnet(architecture.resnet(width=8, image_size=64))
+    drawn = synthetic.parameters(network)
+    assert {name: array.shape for name, array in drawn.items()} == {
+        name: parameter.shape for name, parameter in network.parameters.items()
+    }
+    images = np.random.default_rng(1).uniform(-128, 128, (2, 64, 64, 3)).astype(np.float32)
+    probabilities = numpy_resnet.forward(drawn, images, (3, 4, 6, 3), v15=False)
+    assert 2 / 1000 < probabilities.max() < 0.9
+    assert not np.allclose(probabilities[0], probabilities[1], rtol=0.01)
