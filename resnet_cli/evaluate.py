@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import files, images, metrics, predict
+from resnet_cli import files, inputs, metrics, predict
 from resnet_cli.errors import ImageError, UsageError
 from resnet_cli.labels import Labels
 from resnet_cli.models import Model
@@ -156,7 +156,7 @@ def evaluate(
 
     def paths() -> Iterator[str]:
         for folder in folders:
-            for path in images.find([str(root / folder)]):
+            for path in inputs.find([str(root / folder)]):
                 true[path] = indices[folder]
                 yield path
 

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import images, labels, metrics
+from resnet_cli import inputs, labels, metrics
 from resnet_cli.errors import ImageError, ModelError
+from resnet_cli.inputs import find
 from resnet_cli.labels import Prediction
 from resnet_cli.models import Model
 from resnet_cli.pretrained import Fit
@@ -60,7 +61,7 @@ def classify(
         ModelError: the network's output is not a probability.
     """
     name = model.metadata.architecture.name
-    for path, answer in answers(images.find(inputs), model, engine, fit=fit):
+    for path, answer in answers(find(inputs), model, engine, fit=fit):
         if isinstance(answer, ImageError):
             yield Record(path, name, model.weights, error=answer)
         else:
@@ -89,7 +90,7 @@ def answers(
 
     def decode(path: str) -> NDArray[np.uint8] | ImageError:
         try:
-            return images.decode(path, size, fit)
+            return inputs.decode(path, size, fit)
         except ImageError as error:
             return error
 

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from resnet_cli.errors import ImageError
-from resnet_cli.images import FORMATS, MAX_PIXELS, MAX_SIDE, Fit, decode, decode_stream, find
+from resnet_cli.images import FORMATS, MAX_PIXELS, MAX_SIDE, Fit, decode, decode_stream
+from resnet_cli.inputs import find
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "images" / "photos"
 GROUND = [124, 116, 104]
@@ -513,7 +514,8 @@ def test_pillow_prints_nothing(tmp_path: Path) -> None:
     program = """if True:
         import sys
         from contextlib import suppress
-        from resnet_cli.images import Fit, ImageError, decode, find
+        from resnet_cli.images import Fit, ImageError, decode
+        from resnet_cli.inputs import find
         for path in find(sys.argv[1:]):
             with suppress(ImageError):
                 decode(path, 8, Fit.CROP)
