@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from resnet_cli.errors import ImageError
 from resnet_cli.pretrained import Fit
@@ -38,7 +38,7 @@ CROP = 0.875  # the share of the resized short side that the crop keeps: 224 of 
 MAX_ASPECT = 16  # longer strips are cut to their middle first, or 1 x 20,000 would be resized to 256 x 5,120,000
 GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
 
-HEADROOM = 1.25  # how much larger than needed a JPEG is at least decoded, so that the resizing still has its say
+HEADROOM = 2  # how much larger than needed a JPEG is at least decoded, so that the resizing still has its say
 LARGE = 1 << 24  # pixels beyond which a picture is converted by strips, and shrunk meanwhile
 STRIP = 1 << 20  # pixels at once
 SMALL = 1 << 22  # pixels up to which pictures are decoded side by side at will
@@ -46,9 +46,25 @@ TOGETHER = 1 << 26  # pixels of all larger ones that are decoded at once
 
 GREY_RANGES = {"I": (255, 65535), "F": (1, 255, 65535)}  # full scales in use, by Pillow's mode
 
+# By EXIF orientation: what turns a picture upright, and which side (left, top, right, bottom) goes to each of them.
+TURNS = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, (2, 1, 0, 3)),
+    3: (Image.Transpose.ROTATE_180, (2, 3, 0, 1)),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, (0, 3, 2, 1)),
+    5: (Image.Transpose.TRANSPOSE, (1, 0, 3, 2)),
+    6: (Image.Transpose.ROTATE_270, (3, 0, 1, 2)),
+    7: (Image.Transpose.TRANSVERSE, (3, 2, 1, 0)),
+    8: (Image.Transpose.ROTATE_90, (1, 2, 3, 0)),
+}
+
 SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns beyond this limit and refuses beyond twice the limit
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # a long text does not spoil a good picture
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters comes as an exception
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler, logging prints Pillow's errors
 
@@ -85,7 +101,7 @@ def load(name: str | Path, enough: int) -> Image.Image:
         ImageError: as `decode` does.
     """
     with _file(Path(name)) as file, _decoding(file):
-        return _upright(file, enough)
+        return _upright(file, enough)[0]
 
 
 def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
@@ -106,7 +122,7 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
             of an unsupported variant) or `too_large`.
     """
     with _decoding(file):
-        return np.array(fitted(_upright(file, ceil(HEADROOM * size / CROP)), size, fit))
+        return np.array(_fitted(*_upright(file, ceil(HEADROOM * size / CROP)), size, fit))
 
 
 @cache
@@ -135,15 +151,7 @@ def fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
         size: side of the square in pixels.
         fit: how.
     """
-    if image.size == (size, size):
-        return image
-    match fit:
-        case Fit.CROP:
-            return _cropped(image, size)
-        case Fit.STRETCH:
-            return image.resize((size, size), Image.Resampling.BICUBIC)
-        case Fit.PAD:
-            return _padded(image, size)
+    return _fitted(image, (0, 0, *image.size), size, fit)
 
 
 @contextmanager
@@ -185,23 +193,38 @@ def _decoding(file: BinaryIO) -> Iterator[None]:
         raise ImageError("unreadable_image", message) from error
 
 
-def _upright(file: BinaryIO, enough: int) -> Image.Image:
-    """Return the first frame in 8-bit RGB, turned as its EXIF tag says; `enough` is as in `load`."""
+def _upright(file: BinaryIO, enough: int) -> tuple[Image.Image, Box]:
+    """Return the first frame in 8-bit RGB, turned as its EXIF tag says, and what it fills of its pixels.
+
+    Args:
+        file: the bytes of one image.
+        enough: as in `load`.
+    """
     with _opened(file) as image:
-        if max(image.size) > MAX_SIDE:
-            raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
+        _check_size(image)
         pixels = image.width * image.height
-        image.draft(None, (enough, enough))
+        drafted = image.draft(None, (enough, enough))
         if not image.info.get("progressive"):  # of which the decoder keeps all coefficients
             pixels = image.width * image.height
         with _BUDGET.taken(pixels):
             image.load()
-            picture = _shrunk(image, enough)
+            picture, factor = _shrunk(image, enough)
+        left, top, right, bottom = drafted[1] if drafted else (0, 0, *image.size)
+        box = (left / factor, top / factor, right / factor, bottom / factor)
         # Junk EXIF must not spoil a good picture.
         with suppress(Exception):
-            picture.getexif()[ExifTags.Base.Orientation] = image.getexif()[ExifTags.Base.Orientation]
-            ImageOps.exif_transpose(picture, in_place=True)
-        return picture
+            orientation = image.getexif()[ExifTags.Base.Orientation]
+            picture, box = _turned(picture, box, orientation)
+        return picture, box
+
+
+def _check_size(image: Image.Image) -> None:
+    if max(image.size) > MAX_SIDE:
+        raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
+    if image.format == "TIFF":  # a tile may be larger than the picture, and is decoded whole
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0) > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
 
 
 class _Budget:
@@ -242,7 +265,7 @@ def _unidentified(file: BinaryIO) -> ImageError:
     file.seek(0)
     head = file.read(16)
     signatures = [accept for name in FORMATS if (accept := Image.OPEN[name][1])]
-    if any(accept(head.ljust(16, b"\0")) for accept in signatures):
+    if any(accept(head.ljust(16, b"\xff")) for accept in signatures):
         return ImageError("unreadable_image", "expected a whole image, received a damaged or unsupported header")
     received = f"a file that begins with {head!r}" if head else "an empty file"
     return ImageError("not_an_image", f"expected an image, received {received}")
@@ -253,17 +276,29 @@ def _line(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _shrunk(image: Image.Image, enough: int) -> Image.Image:
-    """Convert to 8-bit RGB; a large picture by strips and with less detail, as its copies would take its size again."""
+def _shrunk(image: Image.Image, enough: int) -> tuple[Image.Image, int]:
+    """Convert to 8-bit RGB; a large picture by strips to a fraction of its sides, as copies would take its size again.
+
+    Returns:
+        The picture and the fraction's denominator.
+    """
     scale = _grey_scale(image)
     if image.width * image.height <= LARGE:
-        return _rgb(image, scale)
+        return _rgb(image, scale), 1
     # Thrice as many pixels as needed are left: then averages of squares and the resizing that follows do no harm.
     factor = max(1, min(image.size) // (3 * enough))
     picture = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for top, strip in _strips(image, factor):
         picture.paste(_rgb(strip, scale).reduce(factor), (0, top // factor))
-    return picture
+    return picture, factor
+
+
+def _turned(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
+    method, margins = TURNS[orientation]
+    room = (box[0], box[1], image.width - box[2], image.height - box[3])
+    left, top, right, bottom = (room[side] for side in margins)
+    image = image.transpose(method)
+    return image, (left, top, image.width - right, image.height - bottom)
 
 
 def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
@@ -312,27 +347,39 @@ def _grey(image: Image.Image, scale: tuple[float, float]) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _cropped(image: Image.Image, size: int) -> Image.Image:
+def _fitted(image: Image.Image, box: Box, size: int, fit: Fit) -> Image.Image:
+    """Make the part of a picture within the box square."""
+    if image.size == (size, size):
+        return image
+    match fit:
+        case Fit.CROP:
+            return _cropped(image, box, size)
+        case Fit.STRETCH:
+            return image.resize((size, size), Image.Resampling.BICUBIC, box)
+        case Fit.PAD:
+            return _padded(image, box, size)
+
+
+def _cropped(image: Image.Image, box: Box, size: int) -> Image.Image:
     """The rules of torchvision's Resize and CenterCrop, digit for digit."""
-    longest = MAX_ASPECT * min(image.size)
-    if max(image.size) > longest:
-        image = _middle(image, min(image.width, longest), min(image.height, longest))
-    width, height = image.size
+    left, top, right, bottom = box
+    longest = MAX_ASPECT * min(right - left, bottom - top)
+    beyond_x, beyond_y = max(0, right - left - longest) / 2, max(0, bottom - top - longest) / 2
+    left, top, right, bottom = box = (left + beyond_x, top + beyond_y, right - beyond_x, bottom - beyond_y)
+    width, height = right - left, bottom - top
     short = round(size / CROP)
     # The long side is rounded down.
-    scaled = (short, short * height // width) if width <= height else (short * width // height, short)
-    return _middle(image.resize(scaled, Image.Resampling.BICUBIC), size, size)
+    scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    x, y = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
+    return image.resize(scaled, Image.Resampling.BICUBIC, box).crop((x, y, x + size, y + size))
 
 
-def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _padded(image: Image.Image, size: int) -> Image.Image:
+def _padded(image: Image.Image, box: Box, size: int) -> Image.Image:
     # Not ImageOps.pad: it rounds the short side of a thin picture down to nothing.
-    scale = size / max(image.size)
-    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    left, top, right, bottom = box
+    scale = size / max(right - left, bottom - top)
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     square = Image.new("RGB", (size, size), GROUND)
-    square.paste(image.resize((width, height), Image.Resampling.BICUBIC), ((size - width) // 2, (size - height) // 2))
+    resized = image.resize((width, height), Image.Resampling.BICUBIC, box)
+    square.paste(resized, ((size - width) // 2, (size - height) // 2))
     return square

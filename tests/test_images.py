@@ -7,13 +7,13 @@ import struct
 import subprocess
 import sys
 import time
-import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
+from encoders import png
 from PIL import Image, ImageCms, features
 
 from resnet_cli.errors import ImageError
@@ -61,15 +61,6 @@ def smooth(width: int, height: int) -> Image.Image:
 
 def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG written by hand: what Pillow does not write, or what lies about its size."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    crc = [struct.pack(">I", zlib.crc32(name + data)) for name, data in parts]
-    body = b"".join(struct.pack(">I", len(data)) + name + data + c for (name, data), c in zip(parts, crc, strict=True))
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def failure(path: Path) -> str:
