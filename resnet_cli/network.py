@@ -53,8 +53,9 @@ def explained(error: OSError, host: str) -> tuple[str, bool]:
 
 
 def words(error: BaseException) -> str:
-    """Return an error's message, the system's where there is one."""
-    return getattr(error, "strerror", None) or str(error)
+    """Return an error's message, the system's where there is one, in one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
