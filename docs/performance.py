@@ -19,7 +19,19 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from resnet_cli import architecture, benchmark, compiled, engines, graph, images, models, predict, processes, synthetic
+from resnet_cli import (
+    architecture,
+    benchmark,
+    compiled,
+    engines,
+    graph,
+    images,
+    inputs,
+    models,
+    predict,
+    processes,
+    synthetic,
+)
 from resnet_cli.engines import Precision, Setup
 from resnet_cli.errors import ModelError
 from resnet_cli.models import Model
@@ -206,7 +218,7 @@ def main(
             synthetic.write_photos(photos, count)
         model = models.load(str(weights), {}, Activity(""))
         pixels = predict.calibration([str(photos)], Fit.CROP)(model.metadata.architecture.image_size)[:count]
-        first = first_answers(model, next(images.find([str(photos)])), scratch, rounds)
+        first = first_answers(model, next(inputs.find([str(photos)])), scratch, rounds)
         speed = speeds(model, pixels, rounds)
     machine = benchmark.machine()
     versions = machine.versions | {name: metadata.version(name) for name in ("onnxruntime", "nncf") if installed(name)}

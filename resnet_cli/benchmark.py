@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import __version__, architecture, engines, graph, images, models, predict, processes, synthetic
+from resnet_cli import __version__, architecture, engines, graph, images, inputs, models, predict, processes, synthetic
 from resnet_cli.engines import Engine, Precision, Setup
 from resnet_cli.errors import ImageError, UsageError
 from resnet_cli.models import Activity, Model
@@ -229,7 +229,7 @@ def _prepared(
 ) -> "_Bench":
     setup = Setup(options.precision, True, predict.calibration([photos], Fit.CROP))
     paths, pixels = [], []
-    for path in islice(images.find([photos]), MOST_PHOTOS):
+    for path in islice(inputs.find([photos]), MOST_PHOTOS):
         try:
             pixels.append(images.decode(path, model.metadata.architecture.image_size, Fit.CROP))
             paths.append(path)

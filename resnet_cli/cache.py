@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import re
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from resnet_cli import network
 from resnet_cli.errors import ModelError
 from resnet_cli.pretrained import Pretrained
 from resnet_cli.store import cache_dir, digest
@@ -59,11 +58,11 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
     if found == row.md5:
         return file
     address = _address(row)
-    what = f"cannot download {_without_password(address)}"
+    what = f"cannot download {network.without_password(address)}"
     advice = _advice(row, address, f"{file} is damaged: replace it" if found else f"put the file at {file}")
-    if os.environ.get("RESNET_OFFLINE", "") not in ("", "0"):
+    if network.offline():
         raise ModelError(f"{what}: RESNET_OFFLINE is set\n{advice}")
-    failure = _Failure(file.with_name(f"{file.name}.failed"), _without_password(address))
+    failure = _Failure(file.with_name(f"{file.name}.failed"), network.without_password(address))
     if not retry and (remembered := failure.recall()):
         raise ModelError(f"{what}: {remembered}\n{advice}")
     try:
@@ -74,7 +73,7 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
         raise ModelError(f"{what}: {reason}\n{advice}") from error
     except OSError as error:
         raise ModelError(
-            f"cannot write to the cache folder {file.parent}: {_words(error.__cause__ or error)}\n"
+            f"cannot write to the cache folder {file.parent}: {network.words(error.__cause__ or error)}\n"
             "set RESNET_CACHE_DIR to a folder that has room and may be written to"
         ) from error
     failure.forget()
@@ -98,10 +97,6 @@ def _address(row: Pretrained) -> str:
 def _advice(row: Pretrained, address: str, by_hand: str) -> str:
     home = "" if address == row.url else f" (from {row.url})"
     return f"{by_hand}{home}, or set RESNET_WEIGHTS_MIRROR to an address that has it"
-
-
-def _without_password(address: str) -> str:
-    return re.sub(r"^(\w+://)?[^/@]*@", r"\1", address)
 
 
 @dataclass(frozen=True)
@@ -167,7 +162,7 @@ class _Downloader:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         if not answered.wait(self.patience):
-            raise ModelError(f"{_host(url)} timed out")
+            raise ModelError(f"{network.host(url)} timed out")
         self.patience -= time.monotonic() - started
         thread.join()
         if errors:
@@ -193,39 +188,5 @@ class _Downloader:
         except OSError as error:
             if error.errno is not None:  # the disk's; the errors of requests are OSErrors without a number
                 raise
-            raise _explained(error, _host(url)) from error
-
-
-def _explained(error: OSError, host: str) -> Exception:
-    """Put an error of requests into words: a ValueError if pooch shall try again, a ModelError if that is in vain."""
-    import requests
-    from urllib3.exceptions import IncompleteRead
-
-    causes = list(_causes(error))
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        status = error.response.status_code
-        return (ValueError if status >= 500 else ModelError)(f"the server answered {status}")
-    if any(isinstance(cause, TimeoutError) for cause in causes):
-        return ModelError(f"{host} timed out")
-    if isinstance(error, ValueError):  # InvalidURL and its kin; their own words may show a password
-        return ModelError("the address, or that of the proxy, is malformed")
-    for cause in causes:
-        if isinstance(cause, IncompleteRead) and cause.expected is not None:
-            return ValueError(f"cut short: got {cause.partial} of {cause.partial + cause.expected} bytes")
-    fate = "lost the" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no"
-    return ValueError(f"{fate} connection to {host} ({_words(causes[-1])})")
-
-
-def _words(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _host(address: str) -> str:
-    return _without_password(address).partition("//")[2].partition("/")[0] or address
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Walk from what a library raised down to what the system said."""
-    while error:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+            reason, again = network.explained(error, network.host(url))
+            raise (ValueError if again else ModelError)(reason) from error  # pooch tries again after a ValueError

@@ -247,13 +247,14 @@ def predict(
     workers: Workers = None,
 ) -> None:
     """Name what is in each image: the most probable labels."""
+    from resnet_cli import inputs
     from resnet_cli.predict import classify
 
     many = len(image) > 1 or os.path.isdir(image[0])  # noqa: PTH112 - Path.is_dir raises on a name that is too long
     with terminal.libraries_muted():
         model, computing = _ready(weights, asked, engine, _setup(precision, many, calibrate, image, fit))
         options = {"fit": fit, "batch_size": batch_size, "workers": workers}
-        records = classify(image, model, computing, top_k=top_k, **options)
+        records = classify(inputs.find(image), model, computing, top_k=top_k, **options)
         answered = render.RECORDS[output_format](records)
     raise typer.Exit(0 if answered else 1)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli import images
+from resnet_cli import images, inputs
 from resnet_cli.errors import ImageError, UsageError
 
 
@@ -112,7 +112,7 @@ def _folders(root: Path) -> tuple[str, ...]:
 def _images(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return [os.path.relpath(name, folder) for name in images.find([str(folder)]) if name != str(folder)]
+    return [os.path.relpath(name, folder) for name in inputs.find([str(folder)]) if name != str(folder)]
 
 
 def _split(folder: Path, names: dict[str, list[str]]) -> Split:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import files, images, metrics, predict
+from resnet_cli import files, inputs, metrics, predict
 from resnet_cli.engines import Engine
 from resnet_cli.errors import ImageError, UsageError
 from resnet_cli.labels import Labels
@@ -154,7 +154,7 @@ def evaluate(root: Path, model: Model, engine: Engine, **options: Any) -> Evalua
 
     def paths() -> Iterator[str]:
         for folder in folders:
-            for path in images.find([str(root / folder)]):
+            for path in inputs.find([str(root / folder)]):
                 true[path] = indices[folder]
                 yield path
 

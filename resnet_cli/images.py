@@ -1,21 +1,24 @@
-"""From names on the command line to square RGB arrays: find, decode, orient, fit.
+"""From image files to square RGB arrays: decode, orient, fit.
 
 Pictures are decoded in several threads, so that what is set for all of Pillow is set once, here at the top.
 """
 
 import logging
 import os
+import re
 import stat
+import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from math import ceil
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from resnet_cli.errors import ImageError
 from resnet_cli.pretrained import Fit
@@ -27,6 +30,7 @@ FORMATS: tuple[str, ...] = (
     *("PPM", "JPEG2000", "DIB", "PCX", "SGI", "PSD", "QOI"),
 )
 
+MAX_BYTES = 1 << 30  # of a file, as some decoders read it whole
 MAX_PIXELS = 178_956_970  # Pillow's own bound; a 100-megapixel photo stays well below it
 MAX_SIDE = 1 << 18  # four times what a JPEG can have: resampling takes memory by the side too, not by the area alone
 
@@ -34,35 +38,35 @@ CROP = 0.875  # the share of the resized short side that the crop keeps: 224 of 
 MAX_ASPECT = 16  # longer strips are cut to their middle first, or 1 x 20,000 would be resized to 256 x 5,120,000
 GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
 
-GREY_RANGES = {"I": (255, 65535), "F": (1, 255, 65535)}  # full scales in use, by Pillow's mode; all others: 16 bits
+HEADROOM = 2  # how much larger than needed a JPEG is at least decoded, so that the resizing still has its say
+LARGE = 1 << 24  # pixels beyond which a picture is converted by strips, and shrunk meanwhile
+STRIP = 1 << 20  # pixels at once
+SMALL = 1 << 22  # pixels up to which pictures are decoded side by side at will
+TOGETHER = 1 << 26  # pixels of all larger ones that are decoded at once
+
+GREY_RANGES = {"I": (255, 65535), "F": (1, 255, 65535)}  # full scales in use, by Pillow's mode
+
+# By EXIF orientation: what turns a picture upright, and which side (left, top, right, bottom) goes to each of them.
+TURNS = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, (2, 1, 0, 3)),
+    3: (Image.Transpose.ROTATE_180, (2, 3, 0, 1)),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, (0, 3, 2, 1)),
+    5: (Image.Transpose.TRANSPOSE, (1, 0, 3, 2)),
+    6: (Image.Transpose.ROTATE_270, (3, 0, 1, 2)),
+    7: (Image.Transpose.TRANSVERSE, (3, 2, 1, 0)),
+    8: (Image.Transpose.ROTATE_90, (1, 2, 3, 0)),
+}
 
 SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns beyond this limit and refuses beyond twice the limit
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # a long text does not spoil a good picture
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters comes as an exception
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler, logging prints Pillow's errors
-
-
-def find(inputs: Iterable[str]) -> Iterator[str]:
-    """Name the images behind the inputs, lazily: one folder at a time is listed.
-
-    Args:
-        inputs: names of files and folders.
-
-    Yields:
-        A file as it is, whether or not it exists, so that every input gets a record. Of a folder, at any depth and
-        sorted by name, each file that is an image by suffix or by content; hidden names are left out, a folder that
-        links lead to again is walked once. A folder without images, or one that cannot be listed, is yielded itself
-        for `decode` to report.
-    """
-    for name in inputs:
-        # Path("") is the current folder, which nobody means by an empty name.
-        if name and stat.S_ISDIR(_mode(Path(name))):
-            images = _walk(Path(name))
-            yield str(next(images, name))
-            yield from map(str, images)
-        else:
-            yield name
 
 
 def decode(name: str | Path, size: int, fit: Fit) -> NDArray[np.uint8]:
@@ -97,7 +101,7 @@ def load(name: str | Path, enough: int) -> Image.Image:
         ImageError: as `decode` does.
     """
     with _file(Path(name)) as file, _decoding(file):
-        return _upright(file, enough)
+        return _upright(file, enough)[0]
 
 
 def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
@@ -118,7 +122,25 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
             of an unsupported variant) or `too_large`.
     """
     with _decoding(file):
-        return np.array(fitted(_upright(file), size, fit))
+        return np.array(_fitted(*_upright(file, ceil(HEADROOM * size / CROP)), size, fit))
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the suffixes of FORMATS, and of phones' photos that Pillow cannot read: better reported than left out."""
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
+    return frozenset(known | {".heic", ".heif"})
+
+
+def is_image(path: str) -> bool:
+    """Tell by the content whether a regular file is an image; reads no more than the header."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # see _decoding
+        return False
 
 
 def fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
@@ -129,15 +151,7 @@ def fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
         size: side of the square in pixels.
         fit: how.
     """
-    if image.size == (size, size):
-        return image
-    match fit:
-        case Fit.CROP:
-            return _cropped(image, size)
-        case Fit.STRETCH:
-            return image.resize((size, size), Image.Resampling.BICUBIC)
-        case Fit.PAD:
-            return _padded(image, size)
+    return _fitted(image, (0, 0, *image.size), size, fit)
 
 
 @contextmanager
@@ -145,12 +159,14 @@ def _file(path: Path) -> Iterator[BinaryIO]:
     """Open an image file, and name what hinders it."""
     try:
         # Looked at before it is opened: opening a pipe would wait for its writer.
-        mode = path.stat().st_mode
+        status = path.stat()
         if not os.access(path, os.R_OK):
             raise ImageError("permission_denied", "expected a readable file, received one without read permission")
-        if not stat.S_ISREG(mode):
-            received = SPECIAL_FILES.get(stat.S_IFMT(mode), "a device")
+        if not stat.S_ISREG(status.st_mode):
+            received = SPECIAL_FILES.get(stat.S_IFMT(status.st_mode), "a device")
             raise ImageError("not_a_file", f"expected an image file, received {received}")
+        if status.st_size > MAX_BYTES:
+            raise ImageError("too_large", f"expected at most {MAX_BYTES >> 30} GiB, received {status.st_size:,} bytes")
         with path.open("rb") as file:
             yield file
     except PermissionError as error:
@@ -170,67 +186,70 @@ def _decoding(file: BinaryIO) -> Iterator[None]:
         raise _unidentified(file) from error
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", _line(error)) from error
+    except MemoryError as error:
+        raise ImageError("too_large", "expected a picture that fits in memory, received a larger one") from error
     except Exception as error:  # on damaged files Pillow's plugins raise nearly everything, from OSError to KeyError
         message = f"expected a whole image, received a damaged one: {_line(error)}"
         raise ImageError("unreadable_image", message) from error
 
 
-def _upright(file: BinaryIO, enough: int | None = None) -> Image.Image:
-    """Return the first frame in 8-bit RGB, turned as its EXIF tag says."""
+def _upright(file: BinaryIO, enough: int) -> tuple[Image.Image, Box]:
+    """Return the first frame in 8-bit RGB, turned as its EXIF tag says, and what it fills of its pixels.
+
+    Args:
+        file: the bytes of one image.
+        enough: as in `load`.
+    """
     with _opened(file) as image:
-        if max(image.size) > MAX_SIDE:
-            raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
-        if enough:
-            image.draft(None, (enough, enough))
-        image.load()
-        # Junk EXIF must not spoil a good picture. Pillow turns the picture before it writes the tags anew.
+        _check_size(image)
+        pixels = image.width * image.height
+        drafted = image.draft(None, (enough, enough))
+        if not image.info.get("progressive"):  # of which the decoder keeps all coefficients
+            pixels = image.width * image.height
+        with _BUDGET.taken(pixels):
+            image.load()
+            picture, factor = _shrunk(image, enough)
+        left, top, right, bottom = drafted[1] if drafted else (0, 0, *image.size)
+        box = (left / factor, top / factor, right / factor, bottom / factor)
+        # Junk EXIF must not spoil a good picture.
         with suppress(Exception):
-            ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image)
+            orientation = image.getexif()[ExifTags.Base.Orientation]
+            picture, box = _turned(picture, box, orientation)
+        return picture, box
 
 
-def _mode(path: Path) -> int:
-    """Type and permission bits of a file; 0 where there is no such file or no access to it."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):  # ValueError: a NUL in the name
-        return 0
+def _check_size(image: Image.Image) -> None:
+    if max(image.size) > MAX_SIDE:
+        raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
+    if image.format == "TIFF":  # a tile may be larger than the picture, and is decoded whole
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0) > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    seen: set[Path] = set()
-    waiting = [folder]  # a stack instead of recursion: the folders may be nested more deeply than Python's calls
-    while waiting:
-        path = waiting.pop()
-        if not stat.S_ISDIR(mode := _mode(path)):
-            if path.suffix.lower() in _suffixes() or (stat.S_ISREG(mode) and _is_image(path)):
-                yield path
-        elif (real := path.resolve()) not in seen:
-            seen.add(real)
-            try:
-                children = [child for child in path.iterdir() if not child.name.startswith(".")]
-            except OSError:
-                yield path
-            else:
-                waiting += sorted(children, key=lambda child: child.name, reverse=True)
+class _Budget:
+    """Lets threads decode large pictures side by side while all their pixels fit; a larger one is decoded alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._all = self._left = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for the pixels of a picture, and keep it."""
+        share = min(pixels, self._all) if pixels > SMALL else 0
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= share)
+            self._left -= share
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += share
+                self._changed.notify_all()
 
 
-@cache
-def _suffixes() -> frozenset[str]:
-    """Suffixes of FORMATS, and of photos that phones write but Pillow cannot read: better reported than left out."""
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
-    return frozenset(known | {".heic", ".heif"})
-
-
-def _is_image(path: Path) -> bool:
-    """Tell by the content; reads no more than the header."""
-    try:
-        with Image.open(path, formats=FORMATS):
-            return True
-    except Image.DecompressionBombError:
-        return True
-    except Exception:  # see decode_stream
-        return False
+_BUDGET = _Budget(TOGETHER)
 
 
 def _opened(file: BinaryIO) -> Image.Image:
@@ -246,20 +265,53 @@ def _unidentified(file: BinaryIO) -> ImageError:
     file.seek(0)
     head = file.read(16)
     signatures = [accept for name in FORMATS if (accept := Image.OPEN[name][1])]
-    if any(accept(head.ljust(16, b"\0")) for accept in signatures):
+    if any(accept(head.ljust(16, b"\xff")) for accept in signatures):
         return ImageError("unreadable_image", "expected a whole image, received a damaged or unsupported header")
     received = f"a file that begins with {head!r}" if head else "an empty file"
     return ImageError("not_an_image", f"expected an image, received {received}")
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"[^!-~]+", " ", str(error)).strip()
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _shrunk(image: Image.Image, enough: int) -> tuple[Image.Image, int]:
+    """Convert to 8-bit RGB; a large picture by strips to a fraction of its sides, as copies would take its size again.
+
+    Returns:
+        The picture and the fraction's denominator.
+    """
+    scale = _grey_scale(image)
+    if image.width * image.height <= LARGE:
+        return _rgb(image, scale), 1
+    # Thrice as many pixels as needed are left: then averages of squares and the resizing that follows do no harm.
+    factor = max(1, min(image.size) // (3 * enough))
+    picture = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for top, strip in _strips(image, factor):
+        picture.paste(_rgb(strip, scale).reduce(factor), (0, top // factor))
+    return picture, factor
+
+
+def _turned(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
+    method, margins = TURNS[orientation]
+    room = (box[0], box[1], image.width - box[2], image.height - box[3])
+    left, top, right, bottom = (room[side] for side in margins)
+    image = image.transpose(method)
+    return image, (left, top, image.width - right, image.height - bottom)
+
+
+def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Cut into strips whose height is a multiple of the factor; yields each with its first row."""
+    rows = factor * max(1, STRIP // (image.width * factor))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _rgb(image: Image.Image, scale: tuple[float, float] | None) -> Image.Image:
     """Any of Pillow's modes in 8-bit RGB, without loss of range, transparency laid over white."""
-    if image.mode in GREY_RANGES or image.mode.startswith("I;16"):
-        image = _grey(image)
+    if scale:
+        image = _grey(image, scale)
     elif image.has_transparency_data:
         # By way of LA: Pillow has no direct way from La, grey with premultiplied alpha.
         layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
@@ -268,41 +320,66 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """Deep grey in 8 bits: of the full scales in use the smallest that holds all values, else their own range."""
-    pixels = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0)
-    low, high = pixels.min(), pixels.max()
-    for full in GREY_RANGES.get(image.mode, (65535,)):
-        if low >= 0 and high <= full:
-            low, high = 0, full
-            break
-    grey = np.rint(np.interp(pixels, (low, high), (0, 255))).astype(np.uint8)
+def _grey_scale(image: Image.Image) -> tuple[float, float] | None:
+    """Return the values of deep grey that become 0 and 255, None for other pictures.
+
+    Of the full scales in use the smallest that holds all values, else their own range.
+    """
+    if image.mode.startswith("I;16"):
+        return 0, 65535
+    if image.mode not in GREY_RANGES:
+        return None
+    extrema = [(pixels.min(), pixels.max()) for pixels in (_finite(strip) for _, strip in _strips(image))]
+    low, high = float(min(low for low, _ in extrema)), float(max(high for _, high in extrema))
+    return next(((0, full) for full in GREY_RANGES[image.mode] if low >= 0 and high <= full), (low, high))
+
+
+def _finite(image: Image.Image) -> NDArray[Any]:
+    pixels: NDArray[Any] = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0)
+    return pixels
+
+
+def _grey(image: Image.Image, scale: tuple[float, float]) -> Image.Image:
+    pixels = _finite(image)
+    grey = np.rint(np.interp(pixels, scale, (0, 255))).astype(np.uint8)
     if "transparency" in image.info:  # a PNG may declare one grey value transparent
         grey[pixels == image.info["transparency"]] = 255
     return Image.fromarray(grey)
 
 
-def _cropped(image: Image.Image, size: int) -> Image.Image:
+def _fitted(image: Image.Image, box: Box, size: int, fit: Fit) -> Image.Image:
+    """Make the part of a picture within the box square."""
+    if image.size == (size, size):
+        return image
+    match fit:
+        case Fit.CROP:
+            return _cropped(image, box, size)
+        case Fit.STRETCH:
+            return image.resize((size, size), Image.Resampling.BICUBIC, box)
+        case Fit.PAD:
+            return _padded(image, box, size)
+
+
+def _cropped(image: Image.Image, box: Box, size: int) -> Image.Image:
     """The rules of torchvision's Resize and CenterCrop, digit for digit."""
-    longest = MAX_ASPECT * min(image.size)
-    if max(image.size) > longest:
-        image = _middle(image, min(image.width, longest), min(image.height, longest))
-    width, height = image.size
+    left, top, right, bottom = box
+    longest = MAX_ASPECT * min(right - left, bottom - top)
+    beyond_x, beyond_y = max(0, right - left - longest) / 2, max(0, bottom - top - longest) / 2
+    left, top, right, bottom = box = (left + beyond_x, top + beyond_y, right - beyond_x, bottom - beyond_y)
+    width, height = right - left, bottom - top
     short = round(size / CROP)
     # The long side is rounded down.
-    scaled = (short, short * height // width) if width <= height else (short * width // height, short)
-    return _middle(image.resize(scaled, Image.Resampling.BICUBIC), size, size)
+    scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    x, y = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
+    return image.resize(scaled, Image.Resampling.BICUBIC, box).crop((x, y, x + size, y + size))
 
 
-def _middle(image: Image.Image, width: int, height: int) -> Image.Image:
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _padded(image: Image.Image, size: int) -> Image.Image:
+def _padded(image: Image.Image, box: Box, size: int) -> Image.Image:
     # Not ImageOps.pad: it rounds the short side of a thin picture down to nothing.
-    scale = size / max(image.size)
-    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    left, top, right, bottom = box
+    scale = size / max(right - left, bottom - top)
+    width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     square = Image.new("RGB", (size, size), GROUND)
-    square.paste(image.resize((width, height), Image.Resampling.BICUBIC), ((size - width) // 2, (size - height) // 2))
+    resized = image.resize((width, height), Image.Resampling.BICUBIC, box)
+    square.paste(resized, ((size - width) // 2, (size - height) // 2))
     return square

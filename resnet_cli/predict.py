@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import images, labels
+from resnet_cli import inputs, labels
 from resnet_cli.ahead import Ahead
 from resnet_cli.engines import Engine
 from resnet_cli.errors import ImageError, ModelError
@@ -43,26 +43,24 @@ class Record:
     error: ImageError | None = None
 
 
-def classify(
-    inputs: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, **options: Any
-) -> Iterator[Record]:
+def classify(names: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, **options: Any) -> Iterator[Record]:
     """Classify images in memory bounded by the batch.
 
     Args:
-        inputs: files and folders.
+        names: what `inputs.find` yields.
         model: what answers.
         engine: what computes it.
         top_k: predictions an image.
         options: `fit`, `batch_size` and `workers` of `answers`.
 
     Yields:
-        One record an image, in the order of the inputs, failed images included.
+        One record an image, in the order of the names, failed images included.
 
     Raises:
         ModelError: the network's output is not a probability.
     """
     name = model.metadata.architecture.name
-    for path, answer in answers(images.find(inputs), model, engine, **options):
+    for path, answer in answers(names, model, engine, **options):
         if isinstance(answer, ImageError):
             yield Record(path, name, model.weights, error=answer)
         else:
@@ -98,7 +96,7 @@ def answers(
 
     def decode(path: str) -> NDArray[np.uint8] | ImageError:
         try:
-            return images.decode(path, size, fit)
+            return inputs.decode(path, size, fit)
         except ImageError as error:
             return error
 
@@ -125,9 +123,9 @@ def calibration(names: Iterable[str], fit: Fit) -> Callable[[int], NDArray[np.ui
 
     def decode(size: int) -> NDArray[np.uint8]:
         decoded = []
-        for path in images.find(names):
+        for path in inputs.find(names):
             with suppress(ImageError):
-                decoded.append(images.decode(path, size, fit))
+                decoded.append(inputs.decode(path, size, fit))
             if len(decoded) == CALIBRATION_IMAGES:
                 break
         return np.array(decoded)

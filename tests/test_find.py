@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_images import BOMB, EPS, failure
 
-from resnet_cli.images import decode, find
+from resnet_cli.images import decode
+from resnet_cli.inputs import find
 from resnet_cli.pretrained import Fit
 
 _FILE = BytesIO()
@@ -91,17 +92,17 @@ def test_names_that_are_not_unicode(tmp_path: Path) -> None:
 def test_finding_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     populate(tmp_path, "a/1.png", "b/2.png")
     listed = []
-    iterdir = Path.iterdir
+    scandir = os.scandir
 
-    def spy(path: Path) -> Iterator[Path]:
-        listed.append(path.name)
-        return iterdir(path)
+    def spy(path: str) -> Iterator[os.DirEntry[str]]:
+        listed.append(Path(path).name)
+        return scandir(path)
 
     def endless() -> Iterator[str]:
         yield str(tmp_path)
         yield from map(str, itertools.count())
 
-    monkeypatch.setattr(Path, "iterdir", spy)
+    monkeypatch.setattr(os, "scandir", spy)
     paths = find(endless())
     assert (Path(next(paths)).name, listed) == ("1.png", [tmp_path.name, "a"])
     assert (Path(next(paths)).name, listed) == ("2.png", [tmp_path.name, "a", "b"])
@@ -110,12 +111,12 @@ def test_finding_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_folder_that_cannot_be_listed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     populate(tmp_path, "a/1.png", "b.png")
-    iterdir = Path.iterdir
+    scandir = os.scandir
 
-    def refuse(path: Path) -> Iterator[Path]:
-        if path.name == "a":
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "a":
             raise PermissionError
-        return iterdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     assert found(tmp_path) == ["a", "b.png"]

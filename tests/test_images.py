@@ -7,17 +7,18 @@ import struct
 import subprocess
 import sys
 import time
-import zlib
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
+from encoders import png
 from PIL import Image, ImageCms, features
 
 from resnet_cli.errors import ImageError
-from resnet_cli.images import FORMATS, MAX_PIXELS, MAX_SIDE, Fit, decode, decode_stream, find
+from resnet_cli.images import FORMATS, MAX_PIXELS, MAX_SIDE, Fit, decode, decode_stream
+from resnet_cli.inputs import find
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "images" / "photos"
 GROUND = [124, 116, 104]
@@ -60,15 +61,6 @@ def smooth(width: int, height: int) -> Image.Image:
 
 def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG written by hand: what Pillow does not write, or what lies about its size."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    crc = [struct.pack(">I", zlib.crc32(name + data)) for name, data in parts]
-    body = b"".join(struct.pack(">I", len(data)) + name + data + c for (name, data), c in zip(parts, crc, strict=True))
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def failure(path: Path) -> str:
@@ -513,7 +505,8 @@ def test_pillow_prints_nothing(tmp_path: Path) -> None:
     program = """if True:
         import sys
         from contextlib import suppress
-        from resnet_cli.images import Fit, ImageError, decode, find
+        from resnet_cli.images import Fit, ImageError, decode
+        from resnet_cli.inputs import find
         for path in find(sys.argv[1:]):
             with suppress(ImageError):
                 decode(path, 8, Fit.CROP)
