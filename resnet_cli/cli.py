@@ -264,7 +264,8 @@ def evaluate(
         files.check(path)
     with terminal.libraries_muted():
         model, engine = _ready(weights, asked)
-        evaluation = evaluate.evaluate(data, model, engine, fit=fit)
+        with terminal.Counting("Classifying") as progress:
+            evaluation = evaluate.evaluate(data, model, engine, fit=fit, progress=progress.count)
         render.EVALUATIONS[output_format](evaluation, model)
         for path, write in reports:
             write(evaluation, path)

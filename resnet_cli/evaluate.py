@@ -1,7 +1,7 @@
 """The use case: a folder a class -> how good a model is, in constant memory an image."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -132,7 +132,13 @@ def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, i
 
 
 def evaluate(
-    root: Path, model: Model, engine: predict.Engine, *, fit: Fit = Fit.CROP, batch_size: int = 32
+    root: Path,
+    model: Model,
+    engine: predict.Engine,
+    *,
+    fit: Fit = Fit.CROP,
+    batch_size: int = 32,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Classify the images of a tree `root/CLASS/...` and compare.
 
@@ -142,6 +148,7 @@ def evaluate(
         engine: what computes it.
         fit: how an image becomes square.
         batch_size: images computed at once.
+        progress: is called before the first image and after each with how many are done and how many there are.
 
     Raises:
         UsageError: there are no folders, one names no class, or no image can be read.
@@ -152,21 +159,18 @@ def evaluate(
     if not folders:
         raise UsageError(f"{root}: expected a folder a class in it, found none")
     indices = class_indices(folders, model.metadata.labels, root)
-    true: dict[str, int] = {}
-
-    def paths() -> Iterator[str]:
-        for folder in folders:
-            for path in images.find([str(root / folder)]):
-                true[path] = indices[folder]
-                yield path
 
     started = time.monotonic()
+    true = {path: indices[folder] for folder in folders for path in images.find([str(root / folder)])}
+    progress(0, len(true))
     found, failures = [], []
-    for path, probabilities in predict.answers(paths(), model, engine, fit=fit, batch_size=batch_size):
+    answers = predict.answers(true, model, engine, fit=fit, batch_size=batch_size)
+    for done, (path, probabilities) in enumerate(answers, 1):
         if isinstance(probabilities, ImageError):
             failures.append((path, probabilities))
         else:
-            found.append(_answer(path, true.pop(path), probabilities))
+            found.append(_answer(path, true[path], probabilities))
+        progress(done, len(true))
     if not found:
         raise UsageError(f"{root}: no image could be read")
     return Evaluation(model.metadata.labels, tuple(found), tuple(failures), time.monotonic() - started)
