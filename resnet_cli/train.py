@@ -107,7 +107,8 @@ def train(
         if run.classes != tree.classes:
             raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
     else:
-        run, parameters = _begun(tree.classes, weights, asked, recipe, progress)
+        chosen = Recipe.begin(len(tree.train), {"precision": "auto", **recipe})
+        run, parameters = _begun(tree.classes, weights, asked, chosen, progress)
     if run.recipe.precision == "auto":
         progress.report("Measuring precisions")
         run.recipe = replace(run.recipe, precision=training.faster_precision(run))
@@ -194,21 +195,20 @@ def _resumed(run: "Run", asked: Mapping[str, Any], recipe: Mapping[str, Any]) ->
 
 
 def _begun(
-    classes: tuple[str, ...], weights: str, asked: Mapping[str, Any], recipe: Mapping[str, Any], activity: Activity
+    classes: tuple[str, ...], weights: str, asked: Mapping[str, Any], recipe: Recipe, activity: Activity
 ) -> "tuple[Run, Arrays | None]":
     """Return a run that starts, and the parameters it starts from; where the classes differ, without the last layer."""
     from resnet_cli.training import Run
 
-    chosen = Recipe(**{"precision": "auto", **recipe})
     if weights == "none":
         described = architecture.resnet(**{"variant": "v1.5", **asked, "classes": len(classes)})
-        return Run(described, classes, TORCHVISION, chosen, []), None
+        return Run(described, classes, TORCHVISION, recipe, []), None
     model = models.load(weights, dict(asked), activity)
     parameters = model.parameters
     if model.metadata.labels != labels.folder_labels(classes):
         parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
     described = replace(model.metadata.architecture, head=Head(len(classes)))
-    return Run(described, classes, model.metadata.preprocessing, chosen, []), parameters
+    return Run(described, classes, model.metadata.preprocessing, recipe, []), parameters
 
 
 def _write_history(history: list[Epoch], table: Path, picture: Path) -> None:

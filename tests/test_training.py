@@ -221,6 +221,23 @@ def test_the_recipe_is_what_keras_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("images", "given", "batch_size", "learning_rate"),
+    [
+        (3, {}, 8, 0.0125),
+        (190, {}, 16, 0.025),
+        (10**6, {}, 128, 0.2),
+        (10**6, {"batch_size": 256}, 256, 0.4),
+        (190, {"learning_rate": 0.3}, 16, 0.3),
+    ],
+)
+def test_batch_and_rate_follow_the_number_of_images(
+    images: int, given: dict[str, Any], batch_size: int, learning_rate: float
+) -> None:
+    recipe = Recipe.begin(images, given)
+    assert (recipe.batch_size, recipe.learning_rate) == (batch_size, pytest.approx(learning_rate))
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"epochs": 0}, "epochs must be at least 1"),
