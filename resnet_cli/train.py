@@ -115,6 +115,8 @@ def train(
     for size, *_ in run.recipe.phases(run.architecture.image_size):
         replace(run.architecture, image_size=size)  # which raises where the network would have nothing left to see
 
+    for path in (out, *paths.values()):
+        files.remove_unfinished(path)
     if not going_on:
         checkpoint.unlink(missing_ok=True)
     progress.start(run, tree)

@@ -1,5 +1,6 @@
 """The network learns: Keras's optimiser, schedule and loop. Importing this module imports Keras."""
 
+import io
 import json
 import math
 import time
@@ -16,7 +17,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from resnet_cli import files, graph, keras_model, metrics
+from resnet_cli import checkpoints, files, graph, keras_model, metrics
 from resnet_cli.architecture import Architecture
 from resnet_cli.batches import TrainingBatches, steps_per_epoch, validation_batches
 from resnet_cli.checkpoints import Arrays
@@ -314,10 +315,14 @@ def predicted(
 
 def write_checkpoint(path: Path, model: keras.Model, run: Run) -> None:
     """Write weights and optimiser as Keras does, and the run; killed at any moment, it leaves a whole file."""
+    content = io.BytesIO()  # HDF5 itself does not survive a full disk
+    with h5py.File(content, "w") as file:
+        checkpoints.add_weights(file, graph.resnet(run.architecture), keras_model.arrays(model))
+        for index, variable in enumerate(model.optimizer.variables):
+            file[f"optimizer/vars/{index}"] = keras.ops.convert_to_numpy(variable)
+        file[STATE] = run.to_json()
     with files.replacing(path) as unfinished:
-        model.save_weights(unfinished)
-        with h5py.File(unfinished, "a") as file:
-            file[STATE] = run.to_json()
+        unfinished.write_bytes(content.getbuffer())
 
 
 def read_run(path: Path) -> Run:

@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_cli import checkpoints, datasets, graph, metrics
+from resnet_cli import checkpoints, datasets, files, graph, metrics
 from resnet_cli.architecture import resnet as describe
 from resnet_cli.errors import UsageError
 from resnet_cli.recipe import Recipe
@@ -162,6 +164,28 @@ def test_killed_run_goes_on(tree: Path, tmp_path: Path) -> None:
         env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert json.loads(more.stdout)["epochs"] == 7
+
+
+def test_full_disk_ends_the_run_with_a_message(tree: Path, tmp_path: Path) -> None:
+    command = [conftest.RESNET, "train", tree, "-o", tmp_path / "m.safetensors", *NETWORK, "--epochs", "2"]
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (20_000, 20_000))  # the table fits, no weights do
+    result = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert "error: cannot write" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "m.metrics.csv"]
+
+
+def test_unfinished_files_of_living_processes_stay(tmp_path: Path) -> None:
+    out = tmp_path / "m.csv"
+    for folder, name in ((".resnet-dead", "m.csv"), (".resnet-other", "n.csv")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    with files.replacing(out) as unfinished:
+        unfinished.write_text("whole")
+        code = "import sys, pathlib; from resnet_cli import files; files.remove_unfinished(pathlib.Path(sys.argv[1]))"
+        subprocess.run([conftest.RESNET.with_name("python"), "-c", code, out], check=True)
+    assert out.read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".resnet-other", "m.csv"]
 
 
 def test_interrupted_run_keeps_its_epochs(tree: Path, tmp_path: Path) -> None:
