@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
 from resnet_cli.architecture import Head
 from resnet_cli.checkpoints import Arrays, Metadata
 from resnet_cli.datasets import Tree
 from resnet_cli.errors import UsageError
+from resnet_cli.metrics import Scores
 from resnet_cli.models import Activity
 from resnet_cli.pretrained import TORCHVISION
 from resnet_cli.recipe import Epoch, Recipe
@@ -104,6 +104,7 @@ def train(
     if tree is None:
         run, parameters = _resumed(training.read_run(checkpoint), asked, recipe), None
         tree = _scan(data, run.recipe, progress)
+        tree.leave_out(run.bad)
         if run.classes != tree.classes:
             raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
     else:
@@ -119,16 +120,21 @@ def train(
         files.remove_unfinished(path)
     if not going_on:
         checkpoint.unlink(missing_ok=True)
+
+    def report(epoch: Epoch) -> None:
+        files.write_csv(paths["metrics.csv"], [field.name for field in fields(Epoch)], map(astuple, run.history))
+        if epoch.seconds > 10 or epoch.epoch == run.recipe.epochs:  # drawing takes half a second
+            _draw(run.history, paths["curves.png"])
+
     progress.start(run, tree)
-    model = training.learn(run, tree, parameters, checkpoint, progress)
+    model = training.learn(run, tree, parameters, checkpoint, progress, report)
     arrays = _narrow(keras_model.arrays(model), out, np.float16 if half else np.float32)
     for variable in model.variables:
         variable.assign(arrays[variable.path])  # what is measured now is what the file holds
     progress.report("Fitting the temperature")
     answers = training.predicted(model, tree.validation, run.preprocessing, run.architecture.image_size)
-    trained = _trained(out, run, tree, *answers)
+    trained = _trained(out, run, tree, metrics.score(answers, metrics.TEMPERATURES))
     _write_weights(out, arrays, run, trained)
-    _write_history(run.history, paths["metrics.csv"], paths["curves.png"])
     return trained
 
 
@@ -137,24 +143,21 @@ def _scan(data: Path, recipe: Recipe, progress: Activity) -> Tree:
     return datasets.scan(data, recipe.validation_share)
 
 
-def _trained(
-    out: Path, run: "Run", tree: Tree, probabilities: NDArray[np.float32], classes: NDArray[np.int32]
-) -> Trained:
-    """Sum a training up; the temperature is that of the lowest loss on the validation images."""
-    temperature = metrics.fit_temperature(probabilities, classes)
+def _trained(out: Path, run: "Run", tree: Tree, scores: Scores) -> Trained:
+    """Sum a training up."""
     return Trained(
         path=str(out),
         architecture=run.architecture.name,
         classes=len(tree.classes),
         images=len(tree.train) - len(tree.train.bad),
-        validation_images=len(classes),
+        validation_images=scores.images,
         bad=tree.bad,
         epochs=len(run.history),
-        val_accuracy=metrics.accuracy(probabilities, classes),
-        val_top5=metrics.accuracy(probabilities, classes, k=5),
-        val_loss=metrics.cross_entropy(metrics.tempered(probabilities, temperature), classes),
-        val_loss_untempered=metrics.cross_entropy(probabilities, classes),
-        temperature=temperature,
+        val_accuracy=scores.accuracy,
+        val_top5=scores.top5,
+        val_loss=scores.losses[scores.temperature],
+        val_loss_untempered=scores.losses[1],
+        temperature=scores.temperature,
         precision=run.recipe.precision,
         images_per_second=float(np.mean([epoch.images_per_second for epoch in run.history])),
         seconds=sum(epoch.seconds for epoch in run.history),
@@ -213,9 +216,8 @@ def _begun(
     return Run(described, classes, model.metadata.preprocessing, recipe, []), parameters
 
 
-def _write_history(history: list[Epoch], table: Path, picture: Path) -> None:
+def _draw(history: list[Epoch], picture: Path) -> None:
     from resnet_cli import plots
 
-    files.write_csv(table, [field.name for field in fields(Epoch)], map(astuple, history))
     with files.replacing(picture) as unfinished:
         plots.curves(history, unfinished)

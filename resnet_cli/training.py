@@ -5,8 +5,8 @@ import json
 import math
 import time
 import timeit
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,7 @@ class Run:
         preprocessing: what it wants done to pixels.
         recipe: how it is trained.
         history: the epochs that are done.
+        bad: why images that were met in them cannot be read, by name.
     """
 
     architecture: Architecture
@@ -50,11 +51,13 @@ class Run:
     preprocessing: Preprocessing
     recipe: Recipe
     history: list[Epoch]
+    bad: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return it as one JSON object."""
         parts = {name: getattr(self, name).to_dict() for name in ("architecture", "preprocessing", "recipe")}
-        return json.dumps(parts | {"classes": self.classes, "history": [asdict(epoch) for epoch in self.history]})
+        history = [asdict(epoch) for epoch in self.history]
+        return json.dumps(parts | {"classes": self.classes, "history": history, "bad": self.bad})
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
@@ -66,6 +69,7 @@ class Run:
             Preprocessing.from_dict(fields["preprocessing"]),
             Recipe.from_dict(fields["recipe"]),
             [Epoch(**epoch) for epoch in fields["history"]],
+            fields.get("bad", {}),
         )
 
 
@@ -195,7 +199,14 @@ def _processor_flags() -> list[str]:
     return next((line.split() for line in lines if line.lower().startswith(("flags", "features"))), [])
 
 
-def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, progress: Progress) -> keras.Model:
+def learn(
+    run: Run,
+    tree: Tree,
+    parameters: Arrays | None,
+    checkpoint: Path,
+    progress: Progress,
+    report: Callable[[Epoch], None],
+) -> keras.Model:
     """Train a network to the end of its recipe, from the checkpoint where there is one.
 
     Args:
@@ -204,6 +215,7 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
         parameters: what to start from, where there is no checkpoint.
         checkpoint: where weights, optimiser and run are written after each epoch.
         progress: is told how far it is.
+        report: is called after each epoch, before the checkpoint is written.
 
     Returns:
         The trained model.
@@ -221,7 +233,7 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{checkpoint}: the checkpoint does not fit this training ({error})") from error
         model.optimizer.iterations.assign(len(run.history) * steps)  # an epoch may have other steps than before
-    keeper = _Keeper(run, tree, steps, checkpoint, progress)
+    keeper = _Keeper(run, tree, steps, checkpoint, progress, report)
     for size, start, end in run.recipe.phases(run.architecture.image_size):
         first = max(start, len(run.history))
         if first < end:
@@ -244,12 +256,20 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports each step; after each epoch validates and keeps weights, optimiser and history."""
 
-    def __init__(self, run: Run, tree: Tree, steps: int, checkpoint: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        run: Run,
+        tree: Tree,
+        steps: int,
+        checkpoint: Path,
+        progress: Progress,
+        report: Callable[[Epoch], None],
+    ) -> None:
         super().__init__()
-        self.run, self.tree, self.steps, self.checkpoint, self.progress = run, tree, steps, checkpoint, progress
+        self.run, self.tree, self.steps, self.checkpoint = run, tree, steps, checkpoint
+        self.progress, self.report = progress, report
         self.size = run.architecture.image_size
         self.images_a_step = min(run.recipe.batch_size, len(tree.train))
-        self.reported: set[str] = set()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock."""
@@ -268,49 +288,48 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Validate, write the checkpoint, report."""
         seconds = time.perf_counter() - self.started
-        answers = predicted(self.model, self.tree.validation, self.run.preprocessing, self.size)
+        scores = metrics.score(predicted(self.model, self.tree.validation, self.run.preprocessing, self.size))
         done = Epoch(
             epoch=epoch + 1,
             image_size=self.size,
             learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             loss=float(logs["loss"]),
             accuracy=float(logs["accuracy"]),
-            val_loss=metrics.cross_entropy(*answers),
-            val_accuracy=metrics.accuracy(*answers),
-            val_top5=metrics.accuracy(*answers, k=5),
+            val_loss=scores.losses[1],
+            val_accuracy=scores.accuracy,
+            val_top5=scores.top5,
             images_per_second=self.steps * self.images_a_step / seconds,
             seconds=time.perf_counter() - self.started,
         )
         self.run.history.append(done)
+        met, self.run.bad = self.run.bad, self.tree.bad
+        self.report(done)
         write_checkpoint(self.checkpoint, self.model, self.run)
         self.progress.epoch(done)
-        bad = self.tree.bad
-        for name in sorted(bad.keys() - self.reported):
-            self.progress.bad_image(name, bad[name])
-        self.reported |= bad.keys()
+        for name in sorted(self.run.bad.keys() - met.keys()):
+            self.progress.bad_image(name, self.run.bad[name])
 
 
 def predicted(
     model: keras.Model, split: Split, preprocessing: Preprocessing, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
     """Classify the images of a split.
 
-    Returns:
-        Probabilities (images, classes) and true classes (images,) of the images that can be read.
+    Yields:
+        Probabilities (batch, classes) and true classes (batch,) of the images that can be read; at least one pair.
 
     Raises:
         UsageError: there are none, or a probability is not a number.
     """
-    answers = [
-        (np.asarray(model.predict_on_batch(pixels)), classes)
-        for pixels, classes in validation_batches(split, preprocessing, 128, size)
-    ]
-    if not answers:
+    empty = True
+    for pixels, classes in validation_batches(split, preprocessing, 128, size):
+        probabilities = np.asarray(model.predict_on_batch(pixels))
+        if not np.isfinite(probabilities).all():
+            raise UsageError("the network's output stopped being a number; lower --lr")
+        yield probabilities, classes
+        empty = False
+    if empty:
         raise UsageError(f"{split.folder}: none of the images to validate with can be read")
-    probabilities, classes = zip(*answers, strict=True)
-    if not all(np.isfinite(batch).all() for batch in probabilities):
-        raise UsageError("the network's output stopped being a number; lower --lr")
-    return np.concatenate(probabilities), np.concatenate(classes)
 
 
 def write_checkpoint(path: Path, model: keras.Model, run: Run) -> None:
