@@ -96,26 +96,17 @@ def train(
         for path in (out, checkpoint):
             if path.exists():
                 raise UsageError(f"{path} exists; --resume goes on from its checkpoint, --force begins anew")
-    tree = None if going_on else _scan(data, Recipe(**recipe), progress)
-
-    progress.report("Importing Keras")
+    if going_on:
+        run, tree, parameters = *_resumed(data, checkpoint, asked, recipe, progress), None
+    else:
+        run, tree, parameters = _begun(data, weights, asked, recipe, progress)
     from resnet_cli import keras_model, training
 
-    if tree is None:
-        run, parameters = _resumed(training.read_run(checkpoint), asked, recipe), None
-        tree = _scan(data, run.recipe, progress)
-        tree.leave_out(run.bad)
-        if run.classes != tree.classes:
-            raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
-    else:
-        chosen = Recipe.begin(len(tree.train), {"precision": "auto", **recipe})
-        run, parameters = _begun(tree.classes, weights, asked, chosen, progress)
     if run.recipe.precision == "auto":
         progress.report("Measuring precisions")
         run.recipe = replace(run.recipe, precision=training.faster_precision(run))
     for size, *_ in run.recipe.phases(run.architecture.image_size):
         replace(run.architecture, image_size=size)  # which raises where the network would have nothing left to see
-
     for path in (out, *paths.values()):
         files.remove_unfinished(path)
     if not going_on:
@@ -191,29 +182,44 @@ def _beside(out: Path, kind: str) -> Path:
     return out.with_name(f"{out.stem}.{kind}")
 
 
-def _resumed(run: "Run", asked: Mapping[str, Any], recipe: Mapping[str, Any]) -> "Run":
-    """Return a run with what was asked anew in place of its own."""
+def _resumed(
+    data: Path, checkpoint: Path, asked: Mapping[str, Any], recipe: Mapping[str, Any], progress: Activity
+) -> "tuple[Run, Tree]":
+    """Return the run of a checkpoint, with what was asked anew in place of its own, and its images."""
+    progress.report("Importing Keras")
+    from resnet_cli import training
+
+    run = training.read_run(checkpoint)
     if models.described(run.architecture, asked) != run.architecture:
         raise UsageError(f"the checkpoint is of another network, {run.architecture.name}; leave out --resume")
     asked_anew = {name: value for name, value in recipe.items() if value != "auto"}
-    return replace(run, recipe=replace(run.recipe, **asked_anew))
+    run = replace(run, recipe=replace(run.recipe, **asked_anew))
+    tree = _scan(data, run.recipe, progress)
+    tree.leave_out(run.bad)
+    if run.classes != tree.classes:
+        raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
+    return run, tree
 
 
 def _begun(
-    classes: tuple[str, ...], weights: str, asked: Mapping[str, Any], recipe: Recipe, activity: Activity
-) -> "tuple[Run, Arrays | None]":
-    """Return a run that starts, and the parameters it starts from; where the classes differ, without the last layer."""
+    data: Path, weights: str, asked: Mapping[str, Any], recipe: Mapping[str, Any], progress: Activity
+) -> "tuple[Run, Tree, Arrays | None]":
+    """Return a run that starts, its images and parameters; where the classes differ, without the last layer's."""
+    tree = _scan(data, Recipe(**recipe), progress)
+    chosen = Recipe.begin(len(tree.train), {"precision": "auto", **recipe})
+    progress.report("Importing Keras")
     from resnet_cli.training import Run
 
+    classes = tree.classes
     if weights == "none":
         described = architecture.resnet(**{"variant": "v1.5", **asked, "classes": len(classes)})
-        return Run(described, classes, TORCHVISION, recipe, []), None
-    model = models.load(weights, dict(asked), activity)
+        return Run(described, classes, TORCHVISION, chosen, []), tree, None
+    model = models.load(weights, dict(asked), progress)
     parameters = model.parameters
     if model.metadata.labels != labels.folder_labels(classes):
         parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
     described = replace(model.metadata.architecture, head=Head(len(classes)))
-    return Run(described, classes, model.metadata.preprocessing, recipe, []), parameters
+    return Run(described, classes, model.metadata.preprocessing, chosen, []), tree, parameters
 
 
 def _draw(history: list[Epoch], picture: Path) -> None:
