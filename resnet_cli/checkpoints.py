@@ -187,7 +187,18 @@ def write_weights_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: M
     """
     content = io.BytesIO()  # HDF5 itself does not survive a full disk
     with h5py.File(content, "w") as file:
-        for name, theirs in keras3_names(resnet(metadata.architecture)).items():
-            file[theirs] = arrays[name]
+        add_weights(file, resnet(metadata.architecture), arrays)
         file[METADATA_KEY] = metadata.to_json()
     path.write_bytes(content.getvalue())
+
+
+def add_weights(file: h5py.File, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Add a network's parameters to an HDF5 file as `keras.Model.save_weights` does.
+
+    Args:
+        file: open for writing.
+        graph: the network.
+        arrays: its parameters by name.
+    """
+    for name, theirs in keras3_names(graph).items():
+        file[theirs] = arrays[name]

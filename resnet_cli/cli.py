@@ -295,8 +295,9 @@ def evaluate(
     with terminal.libraries_muted():
         setup = _setup(precision, True, calibrate, [str(data)], fit)
         model, computing = _ready(weights, asked, engine, setup)
-        options = {"fit": fit, "batch_size": batch_size, "workers": workers}
-        evaluation = evaluate.evaluate(data, model, computing, **options)
+        with terminal.Counting("Classifying") as progress:
+            options = {"fit": fit, "batch_size": batch_size, "workers": workers}
+            evaluation = evaluate.evaluate(data, model, computing, progress=progress.count, **options)
         render.EVALUATIONS[output_format](evaluation, model)
         for path, write in reports:
             write(evaluation, path)
@@ -325,8 +326,10 @@ def train(
         bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over images (default 90).", rich_help_panel=RECIPE)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step (default 128).", rich_help_panel=RECIPE)] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate (default 0.2).", rich_help_panel=RECIPE)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step (default: 8 to 128).", rich_help_panel=RECIPE)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate (default: by batch).", rich_help_panel=RECIPE)] = None,
     warmup: Annotated[int | None, typer.Option(help="Epochs it rises (default 1).", rich_help_panel=RECIPE)] = None,
     cooldown: Annotated[
         int | None, typer.Option(help="Epochs it falls (default: rest).", rich_help_panel=RECIPE)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,12 @@ class Tree:
         """Why images that were met cannot be read, by `train/CLASS/FILE` or `val/CLASS/FILE`."""
         splits = (self.train, self.validation)
         return {f"{split.folder.name}/{name}": why for split in splits for name, why in sorted(split.bad.items())}
+
+    def leave_out(self, bad: Mapping[str, str]) -> None:
+        """Leave out images that were met before, named as in `bad`, as far as they are still there."""
+        for split in (self.train, self.validation) if bad else ():
+            named = {f"{split.folder.name}/{name}": name for name in split.names}
+            split.bad.update({named[name]: bad[name] for name in named.keys() & bad.keys()})
 
 
 def scan(root: Path, share: float) -> Tree:

@@ -1,7 +1,7 @@
 """The use case: a folder a class -> how good a model is, in constant memory an image."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -132,13 +132,21 @@ def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, i
     return {folder: by_name[folder][0] for folder in folders}
 
 
-def evaluate(root: Path, model: Model, engine: Engine, **options: Any) -> Evaluation:
+def evaluate(
+    root: Path,
+    model: Model,
+    engine: Engine,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> Evaluation:
     """Classify the images of a tree `root/CLASS/...` and compare.
 
     Args:
         root: the tree.
         model: what answers.
         engine: what computes it.
+        progress: is called before the first image and after each with how many are done and how many there are.
         options: `fit`, `batch_size` and `workers` of `predict.answers`.
 
     Raises:
@@ -150,21 +158,17 @@ def evaluate(root: Path, model: Model, engine: Engine, **options: Any) -> Evalua
     if not folders:
         raise UsageError(f"{root}: expected a folder a class in it, found none")
     indices = class_indices(folders, model.metadata.labels, root)
-    true: dict[str, int] = {}
-
-    def paths() -> Iterator[str]:
-        for folder in folders:
-            for path in inputs.find([str(root / folder)]):
-                true[path] = indices[folder]
-                yield path
 
     started = time.monotonic()
+    true = {path: indices[folder] for folder in folders for path in inputs.find([str(root / folder)])}
+    progress(0, len(true))
     found, failures = [], []
-    for path, probabilities in predict.answers(paths(), model, engine, **options):
+    for done, (path, probabilities) in enumerate(predict.answers(true, model, engine, **options), 1):
         if isinstance(probabilities, ImageError):
             failures.append((path, probabilities))
         else:
-            found.append(_answer(path, true.pop(path), probabilities))
+            found.append(_answer(path, true[path], probabilities))
+        progress(done, len(true))
     if not found:
         raise UsageError(f"{root}: no image could be read")
     return Evaluation(model.metadata.labels, tuple(found), tuple(failures), time.monotonic() - started)

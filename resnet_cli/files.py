@@ -1,13 +1,22 @@
 """Writing files so that a half-written one never stands under its final name (standard library only)."""
 
 import csv
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resnet_cli.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = ".resnet-"  # of the folders in which unfinished files stand
 
 
 def check(path: Path) -> None:
@@ -32,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     check(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=".resnet-", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=path.parent) as folder, _claimed(Path(folder)):
             unfinished = Path(folder) / path.name
             yield unfinished
             with unfinished.open("rb+") as file:
@@ -40,6 +49,36 @@ def replacing(path: Path) -> Iterator[Path]:
             unfinished.replace(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of unfinished files, and nothing that a living one still writes.
+
+    Args:
+        path: the final name.
+    """
+    for unfinished in path.parent.glob(f"{PREFIX}*/{glob.escape(path.name)}"):
+        with _claimed(unfinished.parent) as claimed:
+            if claimed:
+                shutil.rmtree(unfinished.parent, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Hold a folder, which ends with the process, and say whether nobody else holds it and it could be held."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows, or the folder is gone
+        yield False
+        return
+    try:
+        claimed = False
+        with suppress(OSError):  # held by another process, or a network's file system that cannot
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claimed = True
+        yield claimed
+    finally:
+        os.close(descriptor)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -1,9 +1,13 @@
 """How good probabilities are, and how to make them honest (numpy)."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 FLOOR = np.float32(1e-12)  # log of less would not be a number
+TEMPERATURES = [round(float(value), 4) for value in np.geomspace(0.1, 10, 201)]  # 2.3 % apart, 1 among them
 
 
 def accuracy(probabilities: NDArray[np.float32], classes: NDArray[np.int32], k: int = 1) -> float:
@@ -43,20 +47,41 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
-def fit_temperature(probabilities: NDArray[np.float32], classes: NDArray[np.int32]) -> float:
-    """Find the temperature of the lowest cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+@dataclass(frozen=True)
+class Scores:
+    """How good probabilities are on many images; shares are 0 to 1.
 
     Args:
-        probabilities: of images that the network has not learned from, shape (images, classes).
-        classes: the true ones, shape (images,).
-
-    Returns:
-        A number from 0.1 to 10.
+        images: their number.
+        accuracy, top5: the share whose class is the most probable one, and among the first five.
+        losses: cross-entropy in nats by temperature.
     """
-    # Cross-entropy is convex in 1 / temperature, so that a golden-section search on its logarithm finds the least.
-    low, high, golden = np.log(0.1), np.log(10), (np.sqrt(5) - 1) / 2
-    while high - low > 1e-3:
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        losses = [cross_entropy(tempered(probabilities, float(np.exp(at))), classes) for at in (left, right)]
-        low, high = (low, right) if losses[0] <= losses[1] else (left, high)
-    return round(float(np.exp((low + high) / 2)), 4)
+
+    images: int
+    accuracy: float
+    top5: float
+    losses: dict[float, float]
+
+    @property
+    def temperature(self) -> float:
+        """The one of the lowest loss (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+        return min(self.losses, key=self.losses.__getitem__)
+
+
+def score(
+    batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int32]]], temperatures: Sequence[float] = (1.0,)
+) -> Scores:
+    """Score one batch after the other; memory grows with a batch's images x classes, not with all images.
+
+    Args:
+        batches: at least one pair of probabilities (images, classes) and true classes (images,).
+        temperatures: at which the loss is computed.
+    """
+    images, sums = 0, np.zeros(2 + len(temperatures))
+    for probabilities, classes in batches:
+        losses = [cross_entropy(tempered(probabilities, temperature), classes) for temperature in temperatures]
+        shares = [accuracy(probabilities, classes), accuracy(probabilities, classes, k=5)]
+        images += len(classes)
+        sums += len(classes) * np.array(shares + losses)
+    top1, top5, *means = (sums / images).tolist()
+    return Scores(images, top1, top5, dict(zip(temperatures, means, strict=True)))

@@ -1,7 +1,8 @@
 """How a network is trained and what came of it, as data (standard library only)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import log2
 from typing import Any
 
 from resnet_cli.errors import UsageError
@@ -61,6 +62,21 @@ class Recipe:
             raise UsageError(f"validation share must be between 0 and 1, got {self.validation_share}")
         if not 0 < self.crop <= 1:
             raise UsageError(f"crop must be above 0 and at most 1, got {self.crop}")
+
+    @classmethod
+    def begin(cls, images: int, given: Mapping[str, Any]) -> "Recipe":
+        """Return a recipe for a training that begins.
+
+        The batch is 128 images, of few images an eighth (a power of two, at least 8), so that an epoch has several
+        steps; the learning rate is 0.2 for 128 images and follows the batch in proportion (Goyal et al. 2017,
+        "Accurate, Large Minibatch SGD", section 2.1).
+
+        Args:
+            images: how many there are to learn from.
+            given: fields that the user chose.
+        """
+        batch_size = given.get("batch_size", min(128, max(8, 2 ** int(log2(images / 8)))))
+        return cls(**{"batch_size": batch_size, "learning_rate": 0.2 * batch_size / 128, **given})
 
     @property
     def rise(self) -> int:

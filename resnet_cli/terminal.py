@@ -115,6 +115,21 @@ class Activity:
         """End the download."""
 
 
+class Counting(Activity):
+    """Shows how many images are done, how fast, and how long the rest takes."""
+
+    def count(self, done: int, total: int) -> None:
+        """Show it; the clock starts with the first call."""
+        if done == 0:
+            self._bar.reset(self._task)
+        task = self._bar.tasks[0]
+        seconds = task.elapsed or 0.0
+        text = f"{done:,} of {total:,} images"
+        if done and seconds:
+            text += f", {done / seconds:.0f} images/s, {timedelta(seconds=round(seconds / done * (total - done)))} left"
+        self._bar.update(self._task, total=total, completed=done, size=text)
+
+
 @contextmanager
 def libraries_muted() -> Iterator[None]:
     """Keep what libraries log away from the terminal, unless verbose.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
 from resnet_cli.architecture import Head
@@ -14,6 +13,7 @@ from resnet_cli.checkpoints import Arrays
 from resnet_cli.datasets import Tree
 from resnet_cli.errors import UsageError
 from resnet_cli.metadata import Metadata
+from resnet_cli.metrics import Scores
 from resnet_cli.models import Activity
 from resnet_cli.pretrained import TORCHVISION
 from resnet_cli.recipe import Epoch, Recipe
@@ -97,36 +97,36 @@ def train(
         for path in (out, checkpoint):
             if path.exists():
                 raise UsageError(f"{path} exists; --resume goes on from its checkpoint, --force begins anew")
-    tree = None if going_on else _scan(data, Recipe(**recipe), progress)
-
-    progress.report("Importing Keras")
+    if going_on:
+        run, tree, parameters = *_resumed(data, checkpoint, asked, recipe, progress), None
+    else:
+        run, tree, parameters = _begun(data, weights, asked, recipe, progress)
     from resnet_cli import keras_model, training
 
-    if tree is None:
-        run, parameters = _resumed(training.read_run(checkpoint), asked, recipe), None
-        tree = _scan(data, run.recipe, progress)
-        if run.classes != tree.classes:
-            raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
-    else:
-        run, parameters = _begun(tree.classes, weights, asked, recipe, progress)
     if run.recipe.precision == "auto":
         progress.report("Measuring precisions")
         run.recipe = replace(run.recipe, precision=training.faster_precision(run))
     for size, *_ in run.recipe.phases(run.architecture.image_size):
         replace(run.architecture, image_size=size)  # which raises where the network would have nothing left to see
-
+    for path in (out, *paths.values()):
+        files.remove_unfinished(path)
     if not going_on:
         checkpoint.unlink(missing_ok=True)
+
+    def report(epoch: Epoch) -> None:
+        files.write_csv(paths["metrics.csv"], [field.name for field in fields(Epoch)], map(astuple, run.history))
+        if epoch.seconds > 10 or epoch.epoch == run.recipe.epochs:  # drawing takes half a second
+            _draw(run.history, paths["curves.png"])
+
     progress.start(run, tree)
-    model = training.learn(run, tree, parameters, checkpoint, progress)
+    model = training.learn(run, tree, parameters, checkpoint, progress, report)
     arrays = _narrow(keras_model.arrays(model), out, np.float16 if half else np.float32)
     for variable in model.variables:
         variable.assign(arrays[variable.path])  # what is measured now is what the file holds
     progress.report("Fitting the temperature")
     answers = training.predicted(model, tree.validation, run.preprocessing, run.architecture.image_size)
-    trained = _trained(out, run, tree, *answers)
+    trained = _trained(out, run, tree, metrics.score(answers, metrics.TEMPERATURES))
     _write_weights(out, arrays, run, trained)
-    _write_history(run.history, paths["metrics.csv"], paths["curves.png"])
     return trained
 
 
@@ -135,24 +135,21 @@ def _scan(data: Path, recipe: Recipe, progress: Activity) -> Tree:
     return datasets.scan(data, recipe.validation_share)
 
 
-def _trained(
-    out: Path, run: "Run", tree: Tree, probabilities: NDArray[np.float32], classes: NDArray[np.int32]
-) -> Trained:
-    """Sum a training up; the temperature is that of the lowest loss on the validation images."""
-    temperature = metrics.fit_temperature(probabilities, classes)
+def _trained(out: Path, run: "Run", tree: Tree, scores: Scores) -> Trained:
+    """Sum a training up."""
     return Trained(
         path=str(out),
         architecture=run.architecture.name,
         classes=len(tree.classes),
         images=len(tree.train) - len(tree.train.bad),
-        validation_images=len(classes),
+        validation_images=scores.images,
         bad=tree.bad,
         epochs=len(run.history),
-        val_accuracy=metrics.accuracy(probabilities, classes),
-        val_top5=metrics.accuracy(probabilities, classes, k=5),
-        val_loss=metrics.cross_entropy(metrics.tempered(probabilities, temperature), classes),
-        val_loss_untempered=metrics.cross_entropy(probabilities, classes),
-        temperature=temperature,
+        val_accuracy=scores.accuracy,
+        val_top5=scores.top5,
+        val_loss=scores.losses[scores.temperature],
+        val_loss_untempered=scores.losses[1],
+        temperature=scores.temperature,
         precision=run.recipe.precision,
         images_per_second=float(np.mean([epoch.images_per_second for epoch in run.history])),
         seconds=sum(epoch.seconds for epoch in run.history),
@@ -186,35 +183,48 @@ def _beside(out: Path, kind: str) -> Path:
     return out.with_name(f"{out.stem}.{kind}")
 
 
-def _resumed(run: "Run", asked: Mapping[str, Any], recipe: Mapping[str, Any]) -> "Run":
-    """Return a run with what was asked anew in place of its own."""
+def _resumed(
+    data: Path, checkpoint: Path, asked: Mapping[str, Any], recipe: Mapping[str, Any], progress: Activity
+) -> "tuple[Run, Tree]":
+    """Return the run of a checkpoint, with what was asked anew in place of its own, and its images."""
+    progress.report("Importing Keras")
+    from resnet_cli import training
+
+    run = training.read_run(checkpoint)
     if models.described(run.architecture, asked) != run.architecture:
         raise UsageError(f"the checkpoint is of another network, {run.architecture.name}; leave out --resume")
     asked_anew = {name: value for name, value in recipe.items() if value != "auto"}
-    return replace(run, recipe=replace(run.recipe, **asked_anew))
+    run = replace(run, recipe=replace(run.recipe, **asked_anew))
+    tree = _scan(data, run.recipe, progress)
+    tree.leave_out(run.bad)
+    if run.classes != tree.classes:
+        raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
+    return run, tree
 
 
 def _begun(
-    classes: tuple[str, ...], weights: str, asked: Mapping[str, Any], recipe: Mapping[str, Any], activity: Activity
-) -> "tuple[Run, Arrays | None]":
-    """Return a run that starts, and the parameters it starts from; where the classes differ, without the last layer."""
+    data: Path, weights: str, asked: Mapping[str, Any], recipe: Mapping[str, Any], progress: Activity
+) -> "tuple[Run, Tree, Arrays | None]":
+    """Return a run that starts, its images and parameters; where the classes differ, without the last layer's."""
+    tree = _scan(data, Recipe(**recipe), progress)
+    chosen = Recipe.begin(len(tree.train), {"precision": "auto", **recipe})
+    progress.report("Importing Keras")
     from resnet_cli.training import Run
 
-    chosen = Recipe(**{"precision": "auto", **recipe})
+    classes = tree.classes
     if weights == "none":
         described = architecture.resnet(**{"variant": "v1.5", **asked, "classes": len(classes)})
-        return Run(described, classes, TORCHVISION, chosen, []), None
-    model = models.load(weights, dict(asked), activity)
+        return Run(described, classes, TORCHVISION, chosen, []), tree, None
+    model = models.load(weights, dict(asked), progress)
     parameters = model.parameters
     if model.metadata.labels != labels.folder_labels(classes):
         parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
     described = replace(model.metadata.architecture, head=Head(len(classes)))
-    return Run(described, classes, model.metadata.preprocessing, chosen, []), parameters
+    return Run(described, classes, model.metadata.preprocessing, chosen, []), tree, parameters
 
 
-def _write_history(history: list[Epoch], table: Path, picture: Path) -> None:
+def _draw(history: list[Epoch], picture: Path) -> None:
     from resnet_cli import plots
 
-    files.write_csv(table, [field.name for field in fields(Epoch)], map(astuple, history))
     with files.replacing(picture) as unfinished:
         plots.curves(history, unfinished)

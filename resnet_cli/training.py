@@ -1,11 +1,12 @@
 """The network learns: Keras's optimiser, schedule and loop. Importing this module imports Keras."""
 
+import io
 import json
 import math
 import time
 import timeit
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from resnet_cli import files, graph, keras_model, metrics
+from resnet_cli import checkpoints, files, graph, keras_model, metrics
 from resnet_cli.architecture import Architecture
 from resnet_cli.batches import TrainingBatches, steps_per_epoch, validation_batches
 from resnet_cli.checkpoints import Arrays
@@ -28,7 +29,6 @@ from resnet_cli.recipe import Epoch, Recipe
 
 STATE = "resnet_cli_training"  # where a checkpoint holds what Keras does not
 
-BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's and ARM's words for it
 POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16"}
 
 
@@ -42,6 +42,7 @@ class Run:
         preprocessing: what it wants done to pixels.
         recipe: how it is trained.
         history: the epochs that are done.
+        bad: why images that were met in them cannot be read, by name.
     """
 
     architecture: Architecture
@@ -49,11 +50,13 @@ class Run:
     preprocessing: Preprocessing
     recipe: Recipe
     history: list[Epoch]
+    bad: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return it as one JSON object."""
         parts = {name: getattr(self, name).to_dict() for name in ("architecture", "preprocessing", "recipe")}
-        return json.dumps(parts | {"classes": self.classes, "history": [asdict(epoch) for epoch in self.history]})
+        history = [asdict(epoch) for epoch in self.history]
+        return json.dumps(parts | {"classes": self.classes, "history": history, "bad": self.bad})
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
@@ -65,6 +68,7 @@ class Run:
             Preprocessing.from_dict(fields["preprocessing"]),
             Recipe.from_dict(fields["recipe"]),
             [Epoch(**epoch) for epoch in fields["history"]],
+            fields.get("bad", {}),
         )
 
 
@@ -165,14 +169,15 @@ def _layers() -> Mapping[str, Callable[[Any], layers.Layer]]:
 def faster_precision(run: Run, images: int = 8, steps: int = 3) -> str:
     """Return `bf16` where its best step is a tenth faster than that of `f32`, else `f32`.
 
-    Where the processor has no instructions for bf16, nothing is measured, for it would take minutes.
+    Steps are measured, which takes half a minute, only where a single convolution is a fifth faster in bf16, which is
+    known within three seconds: without instructions for bf16 it is as slow as f32 or several times slower.
 
     Args:
         run: the training.
         images: in a step.
         steps: how many are measured, after one that is not.
     """
-    if not BF16 & set(_processor_flags()):
+    if _convolution_seconds("bfloat16") > 0.8 * _convolution_seconds("float32"):
         return "f32"
     size, classes = run.architecture.image_size, len(run.classes)
     pixels = np.random.default_rng(0).standard_normal((images, size, size, 3), np.float32)
@@ -185,16 +190,25 @@ def faster_precision(run: Run, images: int = 8, steps: int = 3) -> str:
     return "bf16" if best["bf16"] < 0.9 * best["f32"] else "f32"
 
 
-def _processor_flags() -> list[str]:
-    """Return what Linux calls the abilities of the processor; nothing on other systems."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
-    return next((line.split() for line in lines if line.lower().startswith(("flags", "features"))), [])
+def _convolution_seconds(dtype: str) -> float:
+    """Return the time of a convolution of 1.2 billion multiply-accumulates, the best of three."""
+    images, kernel = keras.ops.ones((8, 32, 32, 128), dtype), keras.ops.ones((3, 3, 128, 128), dtype)
+
+    def convolve() -> None:
+        answer = keras.ops.conv(images, kernel, padding="same")
+        keras.ops.convert_to_numpy(keras.ops.cast(answer[0, 0, 0, 0], "float32"))  # waits for a GPU
+
+    return min(timeit.repeat(convolve, number=1, repeat=3))
 
 
-def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, progress: Progress) -> keras.Model:
+def learn(
+    run: Run,
+    tree: Tree,
+    parameters: Arrays | None,
+    checkpoint: Path,
+    progress: Progress,
+    report: Callable[[Epoch], None],
+) -> keras.Model:
     """Train a network to the end of its recipe, from the checkpoint where there is one.
 
     Args:
@@ -203,6 +217,7 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
         parameters: what to start from, where there is no checkpoint.
         checkpoint: where weights, optimiser and run are written after each epoch.
         progress: is told how far it is.
+        report: is called after each epoch, before the checkpoint is written.
 
     Returns:
         The trained model.
@@ -220,7 +235,7 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{checkpoint}: the checkpoint does not fit this training ({error})") from error
         model.optimizer.iterations.assign(len(run.history) * steps)  # an epoch may have other steps than before
-    keeper = _Keeper(run, tree, steps, checkpoint, progress)
+    keeper = _Keeper(run, tree, steps, checkpoint, progress, report)
     for size, start, end in run.recipe.phases(run.architecture.image_size):
         first = max(start, len(run.history))
         if first < end:
@@ -243,12 +258,20 @@ def learn(run: Run, tree: Tree, parameters: Arrays | None, checkpoint: Path, pro
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
     """Reports each step; after each epoch validates and keeps weights, optimiser and history."""
 
-    def __init__(self, run: Run, tree: Tree, steps: int, checkpoint: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        run: Run,
+        tree: Tree,
+        steps: int,
+        checkpoint: Path,
+        progress: Progress,
+        report: Callable[[Epoch], None],
+    ) -> None:
         super().__init__()
-        self.run, self.tree, self.steps, self.checkpoint, self.progress = run, tree, steps, checkpoint, progress
+        self.run, self.tree, self.steps, self.checkpoint = run, tree, steps, checkpoint
+        self.progress, self.report = progress, report
         self.size = run.architecture.image_size
         self.images_a_step = min(run.recipe.batch_size, len(tree.train))
-        self.reported: set[str] = set()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock."""
@@ -267,57 +290,60 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Validate, write the checkpoint, report."""
         seconds = time.perf_counter() - self.started
-        answers = predicted(self.model, self.tree.validation, self.run.preprocessing, self.size)
+        scores = metrics.score(predicted(self.model, self.tree.validation, self.run.preprocessing, self.size))
         done = Epoch(
             epoch=epoch + 1,
             image_size=self.size,
             learning_rate=float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
             loss=float(logs["loss"]),
             accuracy=float(logs["accuracy"]),
-            val_loss=metrics.cross_entropy(*answers),
-            val_accuracy=metrics.accuracy(*answers),
-            val_top5=metrics.accuracy(*answers, k=5),
+            val_loss=scores.losses[1],
+            val_accuracy=scores.accuracy,
+            val_top5=scores.top5,
             images_per_second=self.steps * self.images_a_step / seconds,
             seconds=time.perf_counter() - self.started,
         )
         self.run.history.append(done)
+        met, self.run.bad = self.run.bad, self.tree.bad
+        self.report(done)
         write_checkpoint(self.checkpoint, self.model, self.run)
         self.progress.epoch(done)
-        bad = self.tree.bad
-        for name in sorted(bad.keys() - self.reported):
-            self.progress.bad_image(name, bad[name])
-        self.reported |= bad.keys()
+        for name in sorted(self.run.bad.keys() - met.keys()):
+            self.progress.bad_image(name, self.run.bad[name])
 
 
 def predicted(
     model: keras.Model, split: Split, preprocessing: Preprocessing, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
     """Classify the images of a split.
 
-    Returns:
-        Probabilities (images, classes) and true classes (images,) of the images that can be read.
+    Yields:
+        Probabilities (batch, classes) and true classes (batch,) of the images that can be read; at least one pair.
 
     Raises:
         UsageError: there are none, or a probability is not a number.
     """
-    answers = [
-        (np.asarray(model.predict_on_batch(pixels)), classes)
-        for pixels, classes in validation_batches(split, preprocessing, 128, size)
-    ]
-    if not answers:
+    empty = True
+    for pixels, classes in validation_batches(split, preprocessing, 128, size):
+        probabilities = np.asarray(model.predict_on_batch(pixels))
+        if not np.isfinite(probabilities).all():
+            raise UsageError("the network's output stopped being a number; lower --lr")
+        yield probabilities, classes
+        empty = False
+    if empty:
         raise UsageError(f"{split.folder}: none of the images to validate with can be read")
-    probabilities, classes = zip(*answers, strict=True)
-    if not all(np.isfinite(batch).all() for batch in probabilities):
-        raise UsageError("the network's output stopped being a number; lower --lr")
-    return np.concatenate(probabilities), np.concatenate(classes)
 
 
 def write_checkpoint(path: Path, model: keras.Model, run: Run) -> None:
     """Write weights and optimiser as Keras does, and the run; killed at any moment, it leaves a whole file."""
+    content = io.BytesIO()  # HDF5 itself does not survive a full disk
+    with h5py.File(content, "w") as file:
+        checkpoints.add_weights(file, graph.resnet(run.architecture), keras_model.arrays(model))
+        for index, variable in enumerate(model.optimizer.variables):
+            file[f"optimizer/vars/{index}"] = keras.ops.convert_to_numpy(variable)
+        file[STATE] = run.to_json()
     with files.replacing(path) as unfinished:
-        model.save_weights(unfinished)
-        with h5py.File(unfinished, "a") as file:
-            file[STATE] = run.to_json()
+        unfinished.write_bytes(content.getbuffer())
 
 
 def read_run(path: Path) -> Run:

@@ -1,12 +1,15 @@
 """Evaluation against scikit-learn's figures on the same predictions."""
 
+import contextlib
 import csv
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run
+from conftest import RESNET, Run
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn import metrics
@@ -156,6 +159,33 @@ def test_the_command(resnet: Run, tmp_path: Path, tree: Path) -> None:
     assert printed["top1_interval"][0] <= printed["top1"] <= printed["top1_interval"][1]
     assert all(path.stat().st_size > 50 for path in outputs.values())
     assert Image.open(outputs["confusion.png"]).format == "PNG"
+
+
+def _on_a_terminal(*arguments: object) -> str:
+    """Return what the command shows on a terminal that is its stderr."""
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    command = [RESNET, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's word for the end
+        while part := os.read(ours, 4096):
+            shown += part
+    assert process.wait() == 0
+    return shown.decode()
+
+
+def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
+    data = tmp_path / "0"
+    data.mkdir()
+    for i in range(5):
+        Image.new("RGB", (32, 32), (i, 0, 0)).save(data / f"{i}.png")
+    shown = _on_a_terminal("evaluate", "--weights", "tiny", tmp_path)
+    assert "0 of 5 images" in shown
+    assert "5 of 5 images" in shown
+    assert "images/s, 0:00:00 left" in shown
+    assert _on_a_terminal("evaluate", "--weights", "tiny", "--quiet", tmp_path) == ""
 
 
 @pytest.mark.parametrize(("folder", "message"), [("none", "found none"), ("", "a folder a class in it")])

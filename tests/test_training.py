@@ -3,18 +3,21 @@
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import conftest
 import numpy as np
 import pytest
+import sklearn.metrics
 from PIL import Image
 
-from resnet_cli import checkpoints, datasets, graph, metrics
+from resnet_cli import checkpoints, datasets, files, graph, metrics
 from resnet_cli.architecture import resnet as describe
 from resnet_cli.errors import UsageError
 from resnet_cli.recipe import Recipe
@@ -133,9 +136,10 @@ def test_command_learns_and_reports(resnet: conftest.Run, tree: Path, tmp_path: 
 
 def test_killed_run_goes_on(tree: Path, tmp_path: Path) -> None:
     out, whole = tmp_path / "m.safetensors", tmp_path / "whole.safetensors"
+    (tree / "train/red/99.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
     command = [conftest.RESNET, "train", tree, *NETWORK, "--epochs", "6", "--batch-size", "10", "--format", "json"]
     environment = os.environ | {"RESNET_CACHE_DIR": str(tmp_path)}
-    subprocess.run([*command, "-o", whole], env=environment, check=True, capture_output=True)
+    subprocess.run([*command, "-o", whole], env=environment, check=False, capture_output=True)
 
     process = subprocess.Popen(
         [*command, "-o", out], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -147,11 +151,19 @@ def test_killed_run_goes_on(tree: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not out.exists()
+    assert len(list(csv.DictReader((tmp_path / "m.metrics.csv").open()))) >= 2
+    left = tmp_path / ".resnet-left"  # as if it had been killed while it wrote
+    left.mkdir()
+    (left / "m.checkpoint.weights.h5").write_bytes(b"half")
     resumed = subprocess.run(
-        [*command, "-o", out, "--resume"], env=environment, check=True, capture_output=True, text=True
+        [*command, "-o", out, "--resume"], env=environment, check=False, capture_output=True, text=True
     )
+    assert resumed.returncode == 1  # one image was left out
     assert "going on after epoch" in resumed.stderr
     assert json.loads(resumed.stdout)["epochs"] == 6
+    assert list(json.loads(resumed.stdout)["bad"]) == ["train/red/99.png"]
+    assert "99.png" not in resumed.stderr  # met and told before
+    assert not left.exists()
 
     # The same crops in the same order, momentum and learning rate: as if it had not been killed.
     expected, got = checkpoints.read(whole).arrays, checkpoints.read(out).arrays
@@ -159,9 +171,31 @@ def test_killed_run_goes_on(tree: Path, tmp_path: Path) -> None:
 
     more = subprocess.run(
         [conftest.RESNET, "train", tree, "-o", out, "--resume", "--epochs", "7", "--cooldown", "1", "--format", "json"],
-        env=environment, check=True, capture_output=True, text=True,
+        env=environment, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert json.loads(more.stdout)["epochs"] == 7
+
+
+def test_full_disk_ends_the_run_with_a_message(tree: Path, tmp_path: Path) -> None:
+    command = [conftest.RESNET, "train", tree, "-o", tmp_path / "m.safetensors", *NETWORK, "--epochs", "2"]
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (20_000, 20_000))  # the table fits, no weights do
+    result = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert "error: cannot write" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "m.metrics.csv"]
+
+
+def test_unfinished_files_of_living_processes_stay(tmp_path: Path) -> None:
+    out = tmp_path / "m.csv"
+    for folder, name in ((".resnet-dead", "m.csv"), (".resnet-other", "n.csv")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    with files.replacing(out) as unfinished:
+        unfinished.write_text("whole")
+        code = "import sys, pathlib; from resnet_cli import files; files.remove_unfinished(pathlib.Path(sys.argv[1]))"
+        subprocess.run([conftest.RESNET.with_name("python"), "-c", code, out], check=True)
+    assert out.read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".resnet-other", "m.csv"]
 
 
 def test_interrupted_run_keeps_its_epochs(tree: Path, tmp_path: Path) -> None:
@@ -180,14 +214,31 @@ def test_interrupted_run_keeps_its_epochs(tree: Path, tmp_path: Path) -> None:
 
 def test_temperature_lowers_the_loss_of_images_it_has_not_seen() -> None:
     rng = np.random.default_rng(0)
-    classes = rng.integers(0, 10, 4000)
+    classes = rng.integers(0, 10, 4000).astype(np.int32)
     logits = rng.normal(0, 1, (4000, 10)) + 2 * np.eye(10)[classes]
     powers = np.exp(3 * logits)  # by Bayes' rule, 2 would be honest
     probabilities = (powers / powers.sum(1, keepdims=True)).astype(np.float32)
-    temperature = metrics.fit_temperature(probabilities[:2000], classes[:2000].astype(np.int32))
-    assert temperature == pytest.approx(1.5, rel=0.1)
-    held = probabilities[2000:], classes[2000:].astype(np.int32)
-    assert metrics.cross_entropy(metrics.tempered(held[0], temperature), held[1]) < metrics.cross_entropy(*held)
+    scores = metrics.score([(probabilities[:2000], classes[:2000])], metrics.TEMPERATURES)
+    assert scores.temperature == pytest.approx(1.5, rel=0.1)
+    held = metrics.score([(probabilities[2000:], classes[2000:])], metrics.TEMPERATURES)
+    assert held.losses[scores.temperature] < held.losses[1]
+
+
+def test_scores_of_batches_are_those_of_all_images() -> None:
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 7, 100).astype(np.int32)
+    probabilities = rng.dirichlet(np.full(7, 5), 100).astype(np.float32)
+    parts = [slice(0, 64), slice(64, 99), slice(99, 100)]
+    scores = metrics.score(((probabilities[part], classes[part]) for part in parts), [1.0, 2.0])
+    powers = probabilities**0.5  # softmax(logits / 2)
+    softer = powers / powers.sum(1, keepdims=True)
+    every = range(7)
+    assert scores.images == 100
+    assert scores.accuracy == pytest.approx(sklearn.metrics.accuracy_score(classes, probabilities.argmax(1)))
+    top5 = sklearn.metrics.top_k_accuracy_score(classes, probabilities, k=5, labels=every)
+    assert scores.top5 == pytest.approx(top5)
+    assert scores.losses[1] == pytest.approx(sklearn.metrics.log_loss(classes, probabilities, labels=every), rel=1e-4)
+    assert scores.losses[2] == pytest.approx(sklearn.metrics.log_loss(classes, softer, labels=every), rel=1e-4)
 
 
 def test_learning_rate_rises_holds_and_falls() -> None:
@@ -218,6 +269,23 @@ def test_the_recipe_is_what_keras_is_told() -> None:
     truth = np.eye(5, dtype=np.float32)[:1]
     smoothed = 0.9 * -np.log(0.6) + 0.1 / 5 * -(np.log(0.6) + 4 * np.log(0.1))
     assert float(model.loss(truth, np.float32([[0.6, 0.1, 0.1, 0.1, 0.1]]))) == pytest.approx(smoothed, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "batch_size", "learning_rate"),
+    [
+        (3, {}, 8, 0.0125),
+        (190, {}, 16, 0.025),
+        (10**6, {}, 128, 0.2),
+        (10**6, {"batch_size": 256}, 256, 0.4),
+        (190, {"learning_rate": 0.3}, 16, 0.3),
+    ],
+)
+def test_batch_and_rate_follow_the_number_of_images(
+    images: int, given: dict[str, Any], batch_size: int, learning_rate: float
+) -> None:
+    recipe = Recipe.begin(images, given)
+    assert (recipe.batch_size, recipe.learning_rate) == (batch_size, pytest.approx(learning_rate))
 
 
 @pytest.mark.parametrize(
