@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resnet_cli import models, predict, render, terminal
-from resnet_cli.keras_model import KerasEngine
+from resnet_cli import engines, models, predict, render, terminal
 
 IMAGE = "sample_images/coffee.jpg"
 
@@ -14,9 +13,11 @@ IMAGE = "sample_images/coffee.jpg"
 def main() -> None:
     """Write docs/predict.svg."""
     terminal.out = Console(record=True, width=78, file=io.StringIO(), force_terminal=True, highlight=False)
-    model = models.load("tiny", {}, terminal.Activity("Reading weights"))
-    engine = KerasEngine(model.graph, model.parameters, model.metadata.preprocessing)
-    render.records_table(predict.classify([IMAGE], model, engine))
+    activity = terminal.Activity("Reading weights")
+    model = models.load("tiny", {}, activity)
+    engine = engines.start("auto", model, engines.Setup(), activity)
+    for record in predict.classify([IMAGE], model, engine):
+        terminal.out.print(render.prediction_table(record))
     Path("docs/predict.svg").write_text(terminal.out.export_svg(title=f"resnet predict {IMAGE}"), encoding="utf-8")
 
 

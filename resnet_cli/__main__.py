@@ -1,6 +1,8 @@
 """The `resnet` command and `python -m resnet_cli`."""
 
+import os
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -8,9 +10,13 @@ def main() -> None:
     try:
         from resnet_cli import cli
 
-        cli.main()
+        code = cli.main()
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # its reader has gone
+            stream.flush()
+    os._exit(code)  # waiting for threads that still decode or compute would take seconds, and ends nothing well
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_cli import __version__, render, terminal
+from resnet_cli import __version__, interrupts, render, terminal
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.pretrained import Fit
 
@@ -54,6 +53,12 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
         return tuple((int(size), int(epochs)) for size, epochs in phases)
     except ValueError as error:
         raise UsageError(f"--sizes takes SIDExEPOCHS with commas between, as in 32x10,48x10, got {text!r}") from error
+
+
+def _shard(text: str) -> tuple[int, int]:
+    from resnet_cli import inputs
+
+    return inputs.parse_shard(text)
 
 
 TextFormat = Literal["table", "json"]
@@ -229,17 +234,36 @@ def build(
     examples=(
         "resnet predict dog.png",
         "resnet predict --top-k 5 --depth 101 photos/",
-        "resnet predict --weights my.safetensors --format json photos/ > a.json",
+        "resnet predict --format jsonl -o answers.jsonl --resume photos/",
     ),
 )
 def predict(
     *,
-    image: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Files and folders.")],
+    image: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE", help="Files, folders, 'patterns', addresses, or -.")
+    ] = None,
+    files_from: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Read names from FILE or -, one a line.", rich_help_panel=IMAGES)
+    ] = None,
+    nul: Annotated[bool, typer.Option("-0", "--null", help="There, NUL ends a name.", rich_help_panel=IMAGES)] = False,
+    shard: Annotated[
+        Any, typer.Option(parser=_shard, metavar="K/N", help="Every N-th image only.", rich_help_panel=IMAGES)
+    ] = None,
     top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Labels an image.", rich_help_panel=OUTPUT)] = 3,
+    min_probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Below it: unknown.", rich_help_panel=OUTPUT)
+    ] = 0,
     asked: dict[str, Any],
     weights: Weights = "auto",
     fit: FitOption = Fit.CROP,
-    output_format: Format = "table",
+    output_format: Annotated[
+        Literal["table", "json", "jsonl", "csv"],
+        typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT),
+    ] = "table",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file.", rich_help_panel=OUTPUT)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
+    ] = False,
     engine: EngineName = "auto",
     precision: PrecisionName = "f32",
     calibrate: Calibrate = None,
@@ -247,16 +271,18 @@ def predict(
     workers: Workers = None,
 ) -> None:
     """Name what is in each image: the most probable labels."""
-    from resnet_cli import inputs
-    from resnet_cli.predict import classify
+    from resnet_cli import bulk, inputs
 
-    many = len(image) > 1 or os.path.isdir(image[0])  # noqa: PTH112 - Path.is_dir raises on a name that is too long
+    given = image or []
+    wanted = bulk.Wanted(output_format, output, resume, top_k, min_probability, shard)
+    names = bulk.names(given, files_from, nul)
+    many = files_from is not None or not inputs.is_one(given)
+    options = {"fit": fit, "batch_size": batch_size, "workers": workers}
     with terminal.libraries_muted():
-        model, computing = _ready(weights, asked, engine, _setup(precision, many, calibrate, image, fit))
-        options = {"fit": fit, "batch_size": batch_size, "workers": workers}
-        records = classify(inputs.find(image), model, computing, top_k=top_k, **options)
-        answered = render.RECORDS[output_format](records)
-    raise typer.Exit(0 if answered else 1)
+        setup = _setup(precision, many, calibrate, given, fit)
+        model, computing = _ready(weights, asked, engine, setup)
+        count = bulk.run(names, model, computing, setup, wanted, options)
+    raise typer.Exit(1 if count.failed else 0)
 
 
 @_command(
@@ -372,7 +398,7 @@ def train(
     with terminal.libraries_muted(), terminal.Training() as progress:
         try:
             trained = train.train(data, output, weights, asked, recipe, progress, **options)
-        except KeyboardInterrupt:
+        except interrupts.INTERRUPTIONS:
             terminal.warning("interrupted; the same command with --resume goes on after the last whole epoch")
             raise
     render.TRAININGS[output_format](trained)
@@ -442,14 +468,6 @@ def _ready(weights: str, asked: dict[str, Any], engine: str, setup: "Setup") -> 
         return model, engines.start(engine, model, setup, activity)
 
 
-class _Terminated(BaseException):
-    """SIGTERM."""
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise _Terminated
-
-
 def _open_standard_streams() -> None:
     """Give a stream that the shell closed (`>&-`) a place to go, and let none fail over a character."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
@@ -459,9 +477,9 @@ def _open_standard_streams() -> None:
         getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
-def main() -> None:
-    """Run the command line and end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+def main() -> int:
+    """Run the command line and return its exit code."""
+    interrupts.install()
     _open_standard_streams()
     try:
         code = app(prog_name="resnet", standalone_mode=False) or 0
@@ -472,7 +490,7 @@ def main() -> None:
     except typer.TyperException as error:
         terminal.error(error.format_message())
         code = error.exit_code
-    except _Terminated:
+    except interrupts.Terminated:
         code = 128 + signal.SIGTERM
     except SystemExit as error:  # Rich and Typer end so when the reader of a pipe has gone
         if not isinstance(error.__context__, BrokenPipeError):
@@ -486,4 +504,4 @@ def main() -> None:
             raise
         terminal.error(f"{type(error).__name__}: {error}\nSet RESNET_DEBUG=1 to see where.")
         code = 1
-    sys.exit(code)
+    return code

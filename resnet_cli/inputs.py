@@ -44,6 +44,11 @@ def find(names: Iterable[str], left_out: folders.LeftOut | None = None) -> Itera
                 yield path
 
 
+def is_one(names: list[str]) -> bool:
+    """Tell whether inputs are certainly one image: a file, an address or standard input."""
+    return len(names) == 1 and not os.path.isdir(names[0]) and [*_expanded(names[0])] == names
+
+
 def decode(name: str, size: int, fit: Fit) -> NDArray[np.uint8]:
     """Read the image that a name from `find` stands for.
 

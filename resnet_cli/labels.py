@@ -37,15 +37,20 @@ class Label:
         return AMBIGUOUS.get(self.wnid or "", self.name.replace("_", " "))
 
 
+UNKNOWN = Label("unknown")  # the answer where none is probable enough
+
 Labels = tuple[Label, ...]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One of the most probable classes of an image; `rank` counts from 1, `probability` is 0 to 1."""
+    """One of the most probable classes of an image; `rank` counts from 1, `probability` is 0 to 1.
+
+    `index` is None for `UNKNOWN`, which is no class.
+    """
 
     rank: int
-    index: int
+    index: int | None
     label: Label
     probability: float
 

@@ -43,7 +43,15 @@ class Record:
     error: ImageError | None = None
 
 
-def classify(names: Iterable[str], model: Model, engine: Engine, *, top_k: int = 3, **options: Any) -> Iterator[Record]:
+def classify(
+    names: Iterable[str],
+    model: Model,
+    engine: Engine,
+    *,
+    top_k: int = 3,
+    min_probability: float = 0,
+    **options: Any,
+) -> Iterator[Record]:
     """Classify images in memory bounded by the batch.
 
     Args:
@@ -51,6 +59,7 @@ def classify(names: Iterable[str], model: Model, engine: Engine, *, top_k: int =
         model: what answers.
         engine: what computes it.
         top_k: predictions an image.
+        min_probability: 0 to 1; if the best prediction is below it, the answer is `labels.UNKNOWN`.
         options: `fit`, `batch_size` and `workers` of `answers`.
 
     Yields:
@@ -63,8 +72,11 @@ def classify(names: Iterable[str], model: Model, engine: Engine, *, top_k: int =
     for path, answer in answers(names, model, engine, **options):
         if isinstance(answer, ImageError):
             yield Record(path, name, model.weights, error=answer)
-        else:
-            yield Record(path, name, model.weights, labels.top_k(answer, model.metadata.labels, top_k))
+            continue
+        predictions = labels.top_k(answer, model.metadata.labels, top_k)
+        if (best := predictions[0].probability) < min_probability:
+            predictions = (Prediction(1, None, labels.UNKNOWN, best),)
+        yield Record(path, name, model.weights, predictions)
 
 
 def answers(

@@ -1,13 +1,12 @@
 """Results to stdout: records, summaries and reports as Rich tables or JSON."""
 
-import json
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, astuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, astuple, dataclass
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.bar import Bar
 from rich.filesize import decimal
@@ -16,19 +15,16 @@ from rich.text import Text
 
 from resnet_cli import terminal
 from resnet_cli.graph import Graph, totals
+from resnet_cli.records import LINES, fields, safe_json
 from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
     from resnet_cli.benchmark import Benchmark
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
+    from resnet_cli.output import Write
     from resnet_cli.predict import Record
     from resnet_cli.train import Trained
-
-
-def _safe_json(value: object) -> str:
-    """Return one line of JSON with unsafe characters escaped as JSON does."""
-    return printable(json.dumps(value, ensure_ascii=False))
 
 
 def _write(text: str) -> None:
@@ -54,8 +50,8 @@ def summary_json(network: Graph) -> None:
         "classes": architecture.head.classes,
         "totals": asdict(totals(network.ops)),
     }
-    rows = ",\n".join(f"  {_safe_json(layer)}" for layer in layers)
-    _write(f'{_safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
+    rows = ",\n".join(f"  {safe_json(layer)}" for layer in layers)
+    _write(f'{safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
 
 
 def summary_table(network: Graph, *, expand: bool) -> None:
@@ -92,56 +88,67 @@ def summary_table(network: Graph, *, expand: bool) -> None:
     terminal.out.print(table)
 
 
-def record_fields(record: "Record") -> dict[str, Any]:
-    """Return a record as the JSON object that scripts read."""
-    fields: dict[str, Any] = {"image": record.image, "model": record.model, "weights": record.weights}
-    if record.error:
-        return fields | {"error": {"kind": record.error.kind, "message": str(record.error)}}
-    predictions = [
-        {
-            "rank": prediction.rank,
-            "index": prediction.index,
-            "wnid": prediction.label.wnid,
-            "label": prediction.label.name,
-            "probability": float(f"{prediction.probability:.5g}"),
-        }
-        for prediction in record.predictions
-    ]
-    return fields | {"predictions": predictions}
-
-
 def _complain(image: str, reason: Exception | None) -> None:
     if reason:
         terminal.error(f"{printable(image)}: {reason}")
 
 
-def records_json(records: Iterable["Record"]) -> bool:
-    """Print records as a JSON array and failures to stderr; return whether all images were answered."""
-    answered = True
+@dataclass
+class Count:
+    """How many records have been written, and how many of them are of failures."""
+
+    done: int = 0
+    failed: int = 0
+
+
+def watched(records: Iterable["Record"], count: Count, progress: Callable[[int], None]) -> Iterator["Record"]:
+    """Pass records on to who writes them, print failures to stderr, and count what is written.
+
+    Args:
+        records: what comes.
+        count: is kept up to date.
+        progress: is told how many are written.
+    """
+    for record in records:
+        _complain(record.image, record.error)
+        yield record
+        count.done += 1
+        count.failed += record.error is not None
+        progress(count.done)
+
+
+def records_lines(text: Callable[["Record"], str]) -> Callable[[Iterable["Record"], "Write"], None]:
+    """Return what writes records of which each stands for itself."""
+
+    def write_each(records: Iterable["Record"], write: "Write") -> None:
+        for record in records:
+            write(text(record))
+
+    return write_each
+
+
+def records_json(records: Iterable["Record"], write: "Write") -> None:
+    """Write records as a JSON array."""
     separator = "[\n"
     try:
         for record in records:
-            _complain(record.image, record.error)
-            answered &= record.error is None
-            _write(separator + _safe_json(record_fields(record)))
+            write(separator + safe_json(fields(record)))
             separator = ",\n"
     finally:
-        _write("[]\n" if separator == "[\n" else "\n]\n")
-    return answered
+        write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def records_table(records: Iterable["Record"]) -> bool:
-    """Print a table an image and failures to stderr; return whether all images were answered."""
-    answered = True
+def records_table(records: Iterable["Record"], write: "Write") -> None:
+    """Write a table an image that was answered."""
     for record in records:
-        _complain(record.image, record.error)
-        answered &= record.error is None
         if record.error is None:
-            terminal.out.print(_prediction_table(record))
-    return answered
+            with terminal.out.capture() as table:
+                terminal.out.print(prediction_table(record))
+            write(table.get())
 
 
-def _prediction_table(record: "Record") -> Table:
+def prediction_table(record: "Record") -> Table:
+    """Return the table of an image that was answered."""
     wide = terminal.out.width >= 72
     table = Table(
         title=Text(printable(record.image), "bold"),
@@ -163,7 +170,11 @@ def _prediction_table(record: "Record") -> Table:
     return table
 
 
-RECORDS = {"table": records_table, "json": records_json}
+RECORDS = {
+    "table": records_table,
+    "json": records_json,
+    **{name: records_lines(layout.text) for name, layout in LINES.items()},
+}
 
 
 def built(network: Graph, path: Path) -> None:
@@ -192,7 +203,7 @@ def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:
         "images_per_second": evaluation.images_per_second,
     }
     _complain_of(evaluation)
-    _write(_safe_json(fields) + "\n")
+    _write(safe_json(fields) + "\n")
 
 
 def evaluation_table(evaluation: "Evaluation", model: "Model") -> None:
@@ -220,7 +231,7 @@ EVALUATIONS = {"table": evaluation_table, "json": evaluation_json}
 
 def trained_json(trained: "Trained") -> None:
     """Print what a training came to as one JSON object."""
-    _write(_safe_json(asdict(trained)) + "\n")
+    _write(safe_json(asdict(trained)) + "\n")
 
 
 def trained_table(trained: "Trained") -> None:
@@ -262,7 +273,7 @@ FIGURES = {
 def benchmark_json(benchmark: "Benchmark") -> None:
     """Print a benchmark as one JSON object."""
     fields = asdict(benchmark) | {"runs": len(benchmark.runs)}
-    _write(_safe_json(fields | {name: asdict(spread) for name, spread in benchmark.figures.items()}) + "\n")
+    _write(safe_json(fields | {name: asdict(spread) for name, spread in benchmark.figures.items()}) + "\n")
 
 
 def benchmark_table(benchmark: "Benchmark") -> None:

@@ -1,5 +1,6 @@
 """The terminal: what goes to stderr, progress, and nothing that a name or a library could do to it."""
 
+import io
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from resnet_cli.training import Run
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
+PLAIN_WIDTH = 88  # columns of tables in files
 verbosity = NORMAL
 
 if os.environ.get("COLUMNS") == "0":
@@ -47,6 +49,17 @@ def warning(message: str) -> None:
     """Print a warning to stderr, unless quiet."""
     if verbosity > QUIET:
         err.print(Text.assemble(("warning: ", "yellow"), _printable_lines(message)), soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """Print what the user may want to know to stderr, unless quiet."""
+    if verbosity > QUIET:
+        err.print(Text(_printable_lines(message)), soft_wrap=True)
+
+
+def plain() -> Console:
+    """Return a console for text in files: no colours, no terminal's width."""
+    return Console(file=io.StringIO(), width=PLAIN_WIDTH, highlight=False)
 
 
 def detail(message: str) -> None:
@@ -118,15 +131,17 @@ class Activity:
 class Counting(Activity):
     """Shows how many images are done, how fast, and how long the rest takes."""
 
-    def count(self, done: int, total: int) -> None:
-        """Show it; the clock starts with the first call."""
-        if done == 0:
-            self._bar.reset(self._task)
+    def count(self, done: int, total: int | None = None) -> None:
+        """Show it; the clock starts with the first call. Where `total` is None, nobody knows how many there are."""
         task = self._bar.tasks[0]
+        if task.start_time is None or done == 0:
+            self._bar.reset(self._task)
         seconds = task.elapsed or 0.0
-        text = f"{done:,} of {total:,} images"
+        text = f"{done:,} of {total:,} images" if total else f"{done:,} images"
         if done and seconds:
-            text += f", {done / seconds:.0f} images/s, {timedelta(seconds=round(seconds / done * (total - done)))} left"
+            text += f", {done / seconds:.0f} images/s"
+            if total:
+                text += f", {timedelta(seconds=round(seconds / done * (total - done)))} left"
         self._bar.update(self._task, total=total, completed=done, size=text)
 
 

@@ -1,0 +1,151 @@
+"""Any number of images -> records, to standard output or to a file that a later run can go on with."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from resnet_cli import engines, folders, inputs, output, predict, render, store, terminal
+from resnet_cli.engines import Engine, Setup
+from resnet_cli.errors import UsageError
+from resnet_cli.interrupts import INTERRUPTIONS
+from resnet_cli.models import Model
+from resnet_cli.output import Kept, Write
+from resnet_cli.records import LINES
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user wants of a run.
+
+    Args:
+        layout: a key of `render.RECORDS`.
+        path: the file to write; None for standard output.
+        resume: whether to go on with that file.
+        top_k: predictions an image.
+        min_probability: below it the answer is unknown.
+        shard: which of how many shares of the images.
+    """
+
+    layout: str
+    path: Path | None
+    resume: bool
+    top_k: int
+    min_probability: float
+    shard: tuple[int, int] | None
+
+    def __post_init__(self) -> None:
+        if self.resume and self.path is None:
+            raise UsageError("--resume goes on with a file; name it with -o")
+        if self.resume and self.layout not in LINES:
+            raise UsageError(f"--resume goes on with {' or '.join(LINES)}, not with {self.layout}")
+        if self.resume and self.path and self.path.exists() and not self.path.is_file():
+            raise UsageError(f"{self.path}: --resume goes on with a file, got something else")
+
+
+def names(given: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
+    """Return the names on the command line, then those of a list.
+
+    Args:
+        given: names on the command line.
+        files_from: the list: a file, or `-` for standard input; None for none.
+        nul: whether names of the list end with NUL; else each is a line.
+
+    Raises:
+        UsageError: there are none, the list cannot be read, or standard input is wanted twice.
+    """
+    if files_from is None:
+        if not given:
+            raise UsageError("expected an image, a folder, a pattern, an address or -, got nothing")
+        if given.count(inputs.STANDARD_INPUT) > 1:
+            raise UsageError("standard input (-) holds one image; it is given more than once")
+        return iter(given)
+    if files_from == inputs.STANDARD_INPUT:
+        if inputs.STANDARD_INPUT in given:
+            raise UsageError("standard input is the list of names (--files-from -), it cannot be an image (-) as well")
+        return chain(given, inputs.listed(open(0, "rb", closefd=False), nul)  # noqa: SIM115, PTH123)
+    try:
+        file = open(files_from, "rb")  # noqa: SIM115, PTH123 - it is read as long as the run lasts
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{files_from}: expected a list of names, got {getattr(error, 'strerror', error)}") from error
+    return chain(given, inputs.listed(file, nul))
+
+
+def run(
+    given: Iterator[str], model: Model, engine: Engine, setup: Setup, wanted: Wanted, options: dict[str, Any]
+) -> render.Count:
+    """Classify images and write their records.
+
+    Args:
+        given: files, folders, patterns, addresses and `-`.
+        model: what answers.
+        engine: what computes it.
+        setup: what was asked of the engine.
+        wanted: what is wanted of the run.
+        options: of `predict.answers`.
+
+    Returns:
+        How many records there are, those of an earlier run included.
+
+    Raises:
+        UsageError: the file to go on with was made in another way, or no file can be written there.
+        ResnetError: the disk is full.
+    """
+    left_out = folders.LeftOut()
+    found = inputs.find(given, left_out)
+    coming = inputs.shard(found, *wanted.shard) if wanted.shard else found
+    settings = _settings(model, engine, setup, wanted, options)
+    kept = Kept()
+    if wanted.path and wanted.resume:
+        kept = output.keep(wanted.path, wanted.layout, settings, coming)
+    count = render.Count(kept.records, kept.failed)
+    if kept.records:
+        terminal.note(f"{wanted.path}: going on after {kept.records:,} images")
+    answered = predict.classify(
+        coming, model, engine, top_k=wanted.top_k, min_probability=wanted.min_probability, **options
+    )
+    try:
+        with ExitStack() as stack:
+            write = stack.enter_context(_opened(wanted, settings, kept))
+            shown = wanted.path or not sys.stdout.isatty()
+            progress = stack.enter_context(terminal.Counting("Classifying")).count if shown else lambda done: None
+            render.RECORDS[wanted.layout](render.watched(answered, count, progress), write)
+    except INTERRUPTIONS:
+        resumable = wanted.path and wanted.layout in LINES
+        way = (
+            "the same command with --resume goes on" if resumable else "-o FILE with --format jsonl can be gone on with"
+        )
+        terminal.warning(f"interrupted after {count.done:,} images; {way}")
+        raise
+    finally:
+        terminal.detail(f"left out of folders: {left_out.hidden:,} hidden, {left_out.others:,} that are no images")
+    return count
+
+
+def _opened(wanted: Wanted, settings: output.Settings, kept: Kept) -> AbstractContextManager[Write]:
+    if wanted.path is None:
+        return output.standard(LINES[wanted.layout].head if wanted.layout in LINES else "")
+    terminal.out = terminal.plain()
+    if wanted.layout in LINES:
+        return output.growing(wanted.path, LINES[wanted.layout].head, settings, kept)
+    return output.complete(wanted.path)
+
+
+def _settings(model: Model, engine: Engine, setup: Setup, wanted: Wanted, options: dict[str, Any]) -> output.Settings:
+    """Return all that the records depend on besides the images, under the names that users know."""
+    return {
+        "format": wanted.layout,
+        "model": model.metadata.architecture.name,
+        "weights": model.weights,
+        "content of the weights": store.digest(model.path),
+        "engine": engines.name_of(engine),
+        "precision": engine.precision,
+        "calibrate": setup.calibrated_on,
+        "fit": options["fit"],
+        "predictions": min(wanted.top_k, len(model.metadata.labels)),
+        "min-probability": wanted.min_probability,
+        "shard": list(wanted.shard) if wanted.shard else None,
+    }
