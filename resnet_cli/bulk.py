@@ -66,7 +66,7 @@ def names(given: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
     if files_from == inputs.STANDARD_INPUT:
         if inputs.STANDARD_INPUT in given:
             raise UsageError("standard input is the list of names (--files-from -), it cannot be an image (-) as well")
-        return chain(given, inputs.listed(open(0, "rb", closefd=False), nul)  # noqa: SIM115, PTH123)
+        return chain(given, inputs.listed(open(0, "rb", closefd=False), nul))
     try:
         file = open(files_from, "rb")  # noqa: SIM115, PTH123 - it is read as long as the run lasts
     except (OSError, ValueError) as error:
