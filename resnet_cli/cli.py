@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.filesize import decimal
 
 from resnet_cli import __version__, interrupts, render, terminal
 from resnet_cli.errors import ResnetError, UsageError
@@ -240,7 +241,7 @@ def build(
 def predict(
     *,
     image: Annotated[
-        list[str] | None, typer.Argument(metavar="IMAGE", help="Files, folders, 'patterns', addresses, or -.")
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="Files, folders, 'patterns', addresses, or -.")
     ] = None,
     files_from: Annotated[
         str | None, typer.Option(metavar="FILE", help="Read names from FILE or -, one a line.", rich_help_panel=IMAGES)
@@ -449,6 +450,34 @@ def benchmark(
     with terminal.libraries_muted(), terminal.Activity("Reading weights") as activity:
         measured = benchmark.benchmark(weights, asked, photos, options, activity)
     render.BENCHMARKS[output_format](measured)
+
+
+cache_app = typer.Typer(
+    name="cache", help="What is kept between runs: weights, compiled networks.", no_args_is_help=True
+)
+app.add_typer(cache_app)
+
+
+@cache_app.command("info", epilog=_examples("resnet cache info", "resnet cache info --format json"))
+def cache_info(output_format: Format = "table") -> None:
+    """Show what is kept, where, and what it takes."""
+    from resnet_cli import store
+
+    render.CACHES[output_format](store.info())
+
+
+@cache_app.command("clear", epilog=_examples("resnet cache clear", "resnet cache clear compiled"))
+def cache_clear(
+    part: Annotated[
+        list[str] | None, typer.Argument(metavar="PART...", help="weights, compiled, remembered; default: all.")
+    ] = None,
+) -> None:
+    """Delete what is kept; all of it is downloaded, compiled or computed anew when it is needed."""
+    from resnet_cli import store
+
+    cleared = store.clear(tuple(part or store.PARTS))
+    size = decimal(sum(each.bytes for each in cleared))
+    terminal.note(f"deleted {sum(each.files for each in cleared):,} files, {size}")
 
 
 def _setup(precision: str, many: bool, calibrate: list[str] | None, inputs: list[str], fit: Fit) -> "Setup":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from resnet_cli.models import Model
     from resnet_cli.output import Write
     from resnet_cli.predict import Record
+    from resnet_cli.store import Part
     from resnet_cli.train import Trained
 
 
@@ -299,3 +300,22 @@ def benchmark_table(benchmark: "Benchmark") -> None:
 
 
 BENCHMARKS = {"table": benchmark_table, "json": benchmark_json}
+
+
+def cache_json(parts: Iterable["Part"]) -> None:
+    """Print what is in the cache folder as one JSON object."""
+    rows = {part.name: {"path": str(part.path), "files": part.files, "bytes": part.bytes} for part in parts}
+    _write(safe_json(rows) + "\n")
+
+
+def cache_table(parts: Iterable["Part"]) -> None:
+    """Print what is in the cache folder as a table."""
+    table = Table()
+    for column in ("part", "files", "size", "folder"):
+        table.add_column(column, justify="right" if column in ("files", "size") else "left", overflow="fold")
+    for part in parts:
+        table.add_row(part.name, _count(part.files), decimal(part.bytes), Text(printable(str(part.path))))
+    terminal.out.print(table)
+
+
+CACHES = {"table": cache_table, "json": cache_json}

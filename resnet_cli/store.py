@@ -145,8 +145,11 @@ def clear(names: tuple[str, ...]) -> tuple[Part, ...]:
         What was deleted.
 
     Raises:
+        UsageError: there is no such part.
         ResnetError: something cannot be deleted.
     """
+    if unknown := [name for name in names if name not in PARTS]:
+        raise UsageError(f"parts of the cache are {', '.join(PARTS)}, got {unknown[0]!r}")
     cleared = tuple(part for part in info() if part.name in names)
     for part in cleared:
         try:

@@ -14,8 +14,9 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from resnet_cli import architecture, compiled, engines, graph, keras_model, store
+from resnet_cli import architecture, compiled, engines, graph, images, keras_model, models, store, terminal
 from resnet_cli.engines import Precision
+from resnet_cli.pretrained import Fit
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -226,3 +227,28 @@ finally:
         )
         assert ran.returncode == 0
     assert ran.stderr.splitlines()[-1] == "[]"
+
+
+def test_cache_info_and_clear(resnet: Any, weights: Path) -> None:
+    assert resnet("predict", "--weights", weights, SAMPLES / "cat.jpg").returncode == 0
+    before = json.loads(resnet("cache", "info", "--format", "json").stdout)
+    entries = list((store.cache_dir() / "compiled").iterdir())
+    assert before["compiled"]["files"] == len(entries) > 0
+    assert before["compiled"]["bytes"] == sum(entry.stat().st_size for entry in entries)
+    assert "compiled" in resnet("cache", "info").stdout
+    cleared = resnet("cache", "clear", "compiled")
+    assert (cleared.returncode, cleared.stdout) == (0, "")
+    assert not (store.cache_dir() / "compiled").exists()
+    assert (store.cache_dir() / "remembered").exists()
+    assert resnet("cache", "clear").returncode == 0
+    assert {part["files"] for part in json.loads(resnet("cache", "info", "--format", "json").stdout).values()} == {0}
+    assert resnet("cache", "clear", "everything").returncode == 2
+
+
+def test_embedded_network_answers_as_keras_computes_it() -> None:
+    activity = terminal.Activity("")
+    model = models.load("tiny", {}, activity)
+    size = model.metadata.architecture.image_size
+    pictures = np.stack([images.decode(photo, size, Fit.CROP) for photo in sorted(SAMPLES.glob("*.jpg"))])
+    theirs, ours = (engines.start(name, model, engines.Setup(), activity) for name in ("keras", "openvino"))
+    assert np.abs(ours.predict(pictures) - theirs.predict(pictures)).max() < 1e-4
