@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from resnet_cli import colours
 from resnet_cli.errors import ImageError
@@ -44,6 +46,8 @@ MAX_BYTES = 1 << 30  # of a file, as some decoders read it whole
 MAX_PIXELS = 178_956_970  # Pillow's own bound; a 100-megapixel photo stays well below it
 MAX_SIDE = 1 << 18  # four times what a JPEG can have: resampling takes memory by the side too, not by the area alone
 
+MAX_SCANNED = 1 << 33  # pixels of all scans of a progressive JPEG; a usual one has 10 scans, this takes 10 s
+
 CROP = 0.875  # the share of the resized short side that the crop keeps: 224 of 256
 MAX_ASPECT = 16  # longer strips are cut to their middle first, or 1 x 20,000 would be resized to 256 x 5,120,000
 GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
@@ -65,7 +69,7 @@ TURNS = {
 
 SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
-TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
+BITS_PER_SAMPLE, TILE_WIDTH, TILE_LENGTH = 258, 322, 323  # tags of TIFF
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -203,9 +207,13 @@ def _upright(file: BinaryIO, enough: int) -> tuple[Image.Image, Box]:
     """
     with _opened(file) as image:
         _check_size(image)
+        if isinstance(image, TiffImageFile):
+            _check_tiff(image)
         pixels = image.width * image.height
         drafted = image.draft(None, (enough, enough))
-        if not image.info.get("progressive"):  # of which the decoder keeps all coefficients
+        if image.info.get("progressive"):  # then the decoder keeps all coefficients, and goes through them in each scan
+            _check_scans(file, pixels)
+        else:
             pixels = image.width * image.height
         with _BUDGET.taken(pixels):
             image.load()
@@ -221,10 +229,27 @@ def _upright(file: BinaryIO, enough: int) -> tuple[Image.Image, Box]:
 def _check_size(image: Image.Image) -> None:
     if max(image.size) > MAX_SIDE:
         raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
-    if image.format == "TIFF":  # a tile may be larger than the picture, and is decoded whole
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        if tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0) > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
+
+
+def _check_scans(file: BinaryIO, pixels: int) -> None:
+    file.seek(0)
+    scans = sum(chunk.count(b"\xff\xda") for chunk in iter(partial(file.read, 1 << 20), b""))
+    if scans * pixels > MAX_SCANNED:
+        raise Image.DecompressionBombError(f"expected a progressive JPEG of a few scans, got {scans:,}")
+
+
+def _check_tiff(image: TiffImageFile) -> None:
+    """Refuse tiles that are larger than the picture by far, as they are decoded whole; mend how planes are read."""
+    if image.tag_v2.get(TILE_WIDTH, 0) * image.tag_v2.get(TILE_LENGTH, 0) > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
+    if 16 in image.tag_v2.get(BITS_PER_SAMPLE, ()):  # of which Pillow reads uncompressed planes as if they had 8 bits
+        depth = ";16B" if image.tag_v2.prefix == b"MM" else ";16L"
+        image.tile = [
+            tile._replace(args=(tile.args[0] + depth, *tile.args[1:]))
+            if tile.codec_name == "raw" and isinstance(tile.args, tuple) and tile.args[0] in tuple("RGBAX")
+            else tile
+            for tile in image.tile
+        ]
 
 
 class _Budget:
