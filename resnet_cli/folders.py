@@ -119,7 +119,7 @@ def _joined(folder: str, names: list[str], folders: set[str]) -> Iterator[tuple[
 
 
 def _is_image(path: str) -> bool:
-    if os.path.splitext(path)[1].lower() in images.suffixes():
+    if os.path.splitext(path)[1].lower() in images.SUFFIXES:
         return True
     try:
         return stat.S_ISREG(os.stat(path).st_mode) and images.is_image(path)  # a pipe is not opened

@@ -11,15 +11,17 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+from resnet_cli import colours
 from resnet_cli.errors import ImageError
 from resnet_cli.pretrained import Fit
 
@@ -30,21 +32,29 @@ FORMATS: tuple[str, ...] = (
     *("PPM", "JPEG2000", "DIB", "PCX", "SGI", "PSD", "QOI"),
 )
 
+# Of FORMATS, and of phones' photos that Pillow cannot read: better reported than left out. Asking Pillow would import
+# all of its plugins.
+SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+        *(".avifs", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+        *(".dib", ".pcx", ".sgi", ".bw", ".rgb", ".rgba", ".psd", ".qoi", ".heic", ".heif"),
+    )
+)
+
 MAX_BYTES = 1 << 30  # of a file, as some decoders read it whole
 MAX_PIXELS = 178_956_970  # Pillow's own bound; a 100-megapixel photo stays well below it
 MAX_SIDE = 1 << 18  # four times what a JPEG can have: resampling takes memory by the side too, not by the area alone
+
+MAX_SCANNED = 1 << 33  # pixels of all scans of a progressive JPEG; a usual one has 10 scans, this takes 10 s
 
 CROP = 0.875  # the share of the resized short side that the crop keeps: 224 of 256
 MAX_ASPECT = 16  # longer strips are cut to their middle first, or 1 x 20,000 would be resized to 256 x 5,120,000
 GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
 
-HEADROOM = 2  # how much larger than needed a JPEG is at least decoded, so that the resizing still has its say
-LARGE = 1 << 24  # pixels beyond which a picture is converted by strips, and shrunk meanwhile
-STRIP = 1 << 20  # pixels at once
+HEADROOM = 1.25  # how much larger than needed a JPEG is at least decoded, so that the resizing still has its say
 SMALL = 1 << 22  # pixels up to which pictures are decoded side by side at will
 TOGETHER = 1 << 26  # pixels of all larger ones that are decoded at once
-
-GREY_RANGES = {"I": (255, 65535), "F": (1, 255, 65535)}  # full scales in use, by Pillow's mode
 
 # By EXIF orientation: what turns a picture upright, and which side (left, top, right, bottom) goes to each of them.
 TURNS = {
@@ -59,11 +69,13 @@ TURNS = {
 
 SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
-TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF
+BITS_PER_SAMPLE, TILE_WIDTH, TILE_LENGTH = 258, 322, 323  # tags of TIFF
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns beyond this limit and refuses beyond twice the limit
+# Blocks of over 32 MiB go back to the system as soon as they are freed.
+Image.core.set_block_size(1 << 26)  # type: ignore[attr-defined]
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # a long text does not spoil a good picture
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters comes as an exception
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler, logging prints Pillow's errors
@@ -123,13 +135,6 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
     """
     with _decoding(file):
         return np.array(_fitted(*_upright(file, ceil(HEADROOM * size / CROP)), size, fit))
-
-
-@cache
-def suffixes() -> frozenset[str]:
-    """Return the suffixes of FORMATS, and of phones' photos that Pillow cannot read: better reported than left out."""
-    known = {suffix for suffix, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO")}
-    return frozenset(known | {".heic", ".heif"})
 
 
 def is_image(path: str) -> bool:
@@ -202,29 +207,49 @@ def _upright(file: BinaryIO, enough: int) -> tuple[Image.Image, Box]:
     """
     with _opened(file) as image:
         _check_size(image)
+        if isinstance(image, TiffImageFile):
+            _check_tiff(image)
         pixels = image.width * image.height
         drafted = image.draft(None, (enough, enough))
-        if not image.info.get("progressive"):  # of which the decoder keeps all coefficients
+        if image.info.get("progressive"):  # then the decoder keeps all coefficients, and goes through them in each scan
+            _check_scans(file, pixels)
+        else:
             pixels = image.width * image.height
         with _BUDGET.taken(pixels):
             image.load()
-            picture, factor = _shrunk(image, enough)
-        left, top, right, bottom = drafted[1] if drafted else (0, 0, *image.size)
-        box = (left / factor, top / factor, right / factor, bottom / factor)
-        # Junk EXIF must not spoil a good picture.
-        with suppress(Exception):
-            orientation = image.getexif()[ExifTags.Base.Orientation]
-            picture, box = _turned(picture, box, orientation)
-        return picture, box
+            picture, factor = colours.shrunk(image, enough)
+            orientation = _orientation(image)
+            left, top, right, bottom = drafted[1] if drafted else (0, 0, *image.size)
+            if picture is not image:
+                image.close()  # frees its pixels before the next picture takes their room
+    box = (left / factor, top / factor, right / factor, bottom / factor)
+    return _turned(picture, box, orientation) if orientation in TURNS else (picture, box)
 
 
 def _check_size(image: Image.Image) -> None:
     if max(image.size) > MAX_SIDE:
         raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
-    if image.format == "TIFF":  # a tile may be larger than the picture, and is decoded whole
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        if tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0) > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
+
+
+def _check_scans(file: BinaryIO, pixels: int) -> None:
+    file.seek(0)
+    scans = sum(chunk.count(b"\xff\xda") for chunk in iter(partial(file.read, 1 << 20), b""))
+    if scans * pixels > MAX_SCANNED:
+        raise Image.DecompressionBombError(f"expected a progressive JPEG of a few scans, got {scans:,}")
+
+
+def _check_tiff(image: TiffImageFile) -> None:
+    """Refuse tiles that are larger than the picture by far, as they are decoded whole; mend how planes are read."""
+    if image.tag_v2.get(TILE_WIDTH, 0) * image.tag_v2.get(TILE_LENGTH, 0) > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
+    if 16 in image.tag_v2.get(BITS_PER_SAMPLE, ()):  # of which Pillow reads uncompressed planes as if they had 8 bits
+        depth = ";16B" if image.tag_v2.prefix == b"MM" else ";16L"
+        image.tile = [
+            tile._replace(args=(tile.args[0] + depth, *tile.args[1:]))
+            if tile.codec_name == "raw" and isinstance(tile.args, tuple) and tile.args[0] in tuple("RGBAX")
+            else tile
+            for tile in image.tile
+        ]
 
 
 class _Budget:
@@ -276,23 +301,6 @@ def _line(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _shrunk(image: Image.Image, enough: int) -> tuple[Image.Image, int]:
-    """Convert to 8-bit RGB; a large picture by strips to a fraction of its sides, as copies would take its size again.
-
-    Returns:
-        The picture and the fraction's denominator.
-    """
-    scale = _grey_scale(image)
-    if image.width * image.height <= LARGE:
-        return _rgb(image, scale), 1
-    # Thrice as many pixels as needed are left: then averages of squares and the resizing that follows do no harm.
-    factor = max(1, min(image.size) // (3 * enough))
-    picture = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    for top, strip in _strips(image, factor):
-        picture.paste(_rgb(strip, scale).reduce(factor), (0, top // factor))
-    return picture, factor
-
-
 def _turned(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
     method, margins = TURNS[orientation]
     room = (box[0], box[1], image.width - box[2], image.height - box[3])
@@ -301,50 +309,11 @@ def _turned(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image
     return image, (left, top, image.width - right, image.height - bottom)
 
 
-def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Cut into strips whose height is a multiple of the factor; yields each with its first row."""
-    rows = factor * max(1, STRIP // (image.width * factor))
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
-
-
-def _rgb(image: Image.Image, scale: tuple[float, float] | None) -> Image.Image:
-    """Any of Pillow's modes in 8-bit RGB, without loss of range, transparency laid over white."""
-    if scale:
-        image = _grey(image, scale)
-    elif image.has_transparency_data:
-        # By way of LA: Pillow has no direct way from La, grey with premultiplied alpha.
-        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = Image.new("RGB", image.size, "white")
-        image.paste(layer, mask=layer)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _grey_scale(image: Image.Image) -> tuple[float, float] | None:
-    """Return the values of deep grey that become 0 and 255, None for other pictures.
-
-    Of the full scales in use the smallest that holds all values, else their own range.
-    """
-    if image.mode.startswith("I;16"):
-        return 0, 65535
-    if image.mode not in GREY_RANGES:
-        return None
-    extrema = [(pixels.min(), pixels.max()) for pixels in (_finite(strip) for _, strip in _strips(image))]
-    low, high = float(min(low for low, _ in extrema)), float(max(high for _, high in extrema))
-    return next(((0, full) for full in GREY_RANGES[image.mode] if low >= 0 and high <= full), (low, high))
-
-
-def _finite(image: Image.Image) -> NDArray[Any]:
-    pixels: NDArray[Any] = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0)
-    return pixels
-
-
-def _grey(image: Image.Image, scale: tuple[float, float]) -> Image.Image:
-    pixels = _finite(image)
-    grey = np.rint(np.interp(pixels, scale, (0, 255))).astype(np.uint8)
-    if "transparency" in image.info:  # a PNG may declare one grey value transparent
-        grey[pixels == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF tag, or 1, upright, as junk in EXIF must not spoil a good picture."""
+    with suppress(Exception):
+        return int(image.getexif()[ExifTags.Base.Orientation])
+    return 1
 
 
 def _fitted(image: Image.Image, box: Box, size: int, fit: Fit) -> Image.Image:

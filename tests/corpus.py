@@ -177,6 +177,9 @@ def huge() -> Iterator[tuple[str, Bad]]:
     frame = enc.gif_frame(0, 0, odd_images.INDICES)
     yield "bomb.gif", Bad(enc.gif(65535, 65535, [frame], palette=bytes(12)), "too_large")
     yield "frame.gif", Bad(enc.gif(9, 9, [frame[:5] + b"\xff" * 4 + frame[9:]], palette=bytes(12)), "too_large")
+    blank = encoded(Image.new("L", (3000, 3000)), "JPEG", progressive=True)
+    last = blank[blank.rindex(b"\xff\xda") : -2]
+    yield "scans.jpg", Bad(blank[:-2] + last * 2000, "too_large")
     yield "bomb.bmp", Bad(enc.bmp(100_000, 100_000, 24, b""), "too_large")
     tags = enc.tiff_tags(100_000, 100_000, [8], 1, t278=(enc.LONG, [100_000]))
     yield "bomb.tif", Bad(enc.tiff(tags, [b"\0"]), "too_large")

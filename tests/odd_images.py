@@ -275,6 +275,11 @@ def tiffs() -> Iterator[tuple[str, Odd]]:
         yield f"grey-16-{'little' if order == '<' else 'big'}.tif", Odd(content, grey(GREY))
     deep = (SCENE.astype(int) * 257).astype("<u2").tobytes()
     yield "rgb-16.tif", Odd(enc.tiff(enc.tiff_tags(SIDE, SIDE, [16] * 3, 2, **rows), [deep]), SCENE, 1)
+    for order in "<>":
+        planes = [(SCENE[..., channel].astype(int) * 257).astype(order + "u2").tobytes() for channel in range(3)]
+        tags = enc.tiff_tags(SIDE, SIDE, [16] * 3, 2, **rows, t284=(SHORT, [2]))
+        name = f"planar-16-{'little' if order == '<' else 'big'}.tif"
+        yield name, Odd(enc.tiff(tags, planes, order=order), SCENE, 1)
     for bits in (1, 2, 4):
         levels = GREY >> (8 - bits)
         content = b"".join(enc.packed(row, bits) for row in levels)

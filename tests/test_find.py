@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from test_images import BOMB, EPS, failure
 
+from resnet_cli import images
 from resnet_cli.images import decode
 from resnet_cli.inputs import find
 from resnet_cli.pretrained import Fit
@@ -53,6 +54,12 @@ def test_images_by_suffix_or_content(tmp_path: Path) -> None:
     populate(tmp_path, "empty", content=b"")
     expected = ["BROKEN.JPEG", "bomb.bin", "broken.jpg", "data.bin", "fine.PNG", "noname", "pair.mpo", "phone.heic"]
     assert found(tmp_path) == expected
+
+
+def test_suffixes_are_those_of_the_formats() -> None:
+    Image.init()
+    known = {suffix for suffix, form in Image.registered_extensions().items() if form in (*images.FORMATS, "MPO")}
+    assert known == images.SUFFIXES - {".heic", ".heif"}
 
 
 def test_files_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
