@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from resnet_cli import network
+from resnet_cli import internet
 from resnet_cli.errors import ModelError
 from resnet_cli.pretrained import Pretrained
 from resnet_cli.store import cache_dir, digest
@@ -58,11 +58,11 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
     if found == row.md5:
         return file
     address = _address(row)
-    what = f"cannot download {network.without_password(address)}"
+    what = f"cannot download {internet.without_password(address)}"
     advice = _advice(row, address, f"{file} is damaged: replace it" if found else f"put the file at {file}")
-    if network.offline():
+    if internet.offline():
         raise ModelError(f"{what}: RESNET_OFFLINE is set\n{advice}")
-    failure = _Failure(file.with_name(f"{file.name}.failed"), network.without_password(address))
+    failure = _Failure(file.with_name(f"{file.name}.failed"), internet.without_password(address))
     if not retry and (remembered := failure.recall()):
         raise ModelError(f"{what}: {remembered}\n{advice}")
     try:
@@ -73,7 +73,7 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
         raise ModelError(f"{what}: {reason}\n{advice}") from error
     except OSError as error:
         raise ModelError(
-            f"cannot write to the cache folder {file.parent}: {network.words(error.__cause__ or error)}\n"
+            f"cannot write to the cache folder {file.parent}: {internet.words(error.__cause__ or error)}\n"
             "set RESNET_CACHE_DIR to a folder that has room and may be written to"
         ) from error
     failure.forget()
@@ -162,7 +162,7 @@ class _Downloader:
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         if not answered.wait(self.patience):
-            raise ModelError(f"{network.host(url)} timed out")
+            raise ModelError(f"{internet.host(url)} timed out")
         self.patience -= time.monotonic() - started
         thread.join()
         if errors:
@@ -188,5 +188,5 @@ class _Downloader:
         except OSError as error:
             if error.errno is not None:  # the disk's; the errors of requests are OSErrors without a number
                 raise
-            reason, again = network.explained(error, network.host(url))
+            reason, again = internet.explained(error, internet.host(url))
             raise (ValueError if again else ModelError)(reason) from error  # pooch tries again after a ValueError

@@ -4,7 +4,7 @@ import threading
 import time
 from io import BytesIO
 
-from resnet_cli import __version__, network
+from resnet_cli import __version__, internet
 from resnet_cli.errors import ImageError
 
 MAX_BYTES = 64 << 20
@@ -31,7 +31,7 @@ def download(address: str) -> BytesIO:
     Raises:
         ImageError: of the kind `download_failed` or `too_large`.
     """
-    if network.offline():
+    if internet.offline():
         raise ImageError("download_failed", "expected a file, as RESNET_OFFLINE is set; received an address")
     outcome: list[BytesIO | BaseException] = []
 
@@ -74,7 +74,7 @@ def _get(address: str) -> BytesIO:
     except requests.exceptions.InvalidSchema as error:
         raise ImageError("download_failed", "expected a redirect to http(s), received one to another scheme") from error
     except OSError as error:
-        raise ImageError("download_failed", network.explained(error, network.host(address))[0]) from error
+        raise ImageError("download_failed", internet.explained(error, internet.host(address))[0]) from error
     except (ValueError, HTTPError) as error:  # what requests lets through; its words may show a password
         raise ImageError("download_failed", "the address is malformed") from error
     content.seek(0)
@@ -82,5 +82,5 @@ def _get(address: str) -> BytesIO:
 
 
 def _late(address: str) -> ImageError:
-    host = network.host(address)
+    host = internet.host(address)
     return ImageError("download_failed", f"{host} took longer than {DEADLINE_SECONDS:.0f} s in all")
