@@ -2,19 +2,19 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from resnet_cli import engines, folders, inputs, output, predict, render, store, terminal
+from resnet_cli import engines, files, folders, inputs, interrupts, output, predict, render, store, terminal
 from resnet_cli.engines import Engine, Setup
 from resnet_cli.errors import UsageError
-from resnet_cli.interrupts import INTERRUPTIONS
 from resnet_cli.models import Model
 from resnet_cli.output import Kept, Write
-from resnet_cli.records import LINES
+from resnet_cli.records import RESUMABLE
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,22 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.resume and self.path is None:
             raise UsageError("--resume goes on with a file; name it with -o")
-        if self.resume and self.layout not in LINES:
-            raise UsageError(f"--resume goes on with {' or '.join(LINES)}, not with {self.layout}")
-        if self.resume and self.path and self.path.exists() and not self.path.is_file():
+        if self.resume and not self.resumable:
+            raise UsageError(f"--resume goes on with {' or '.join(RESUMABLE)}, not with {self.layout}")
+        if not self.path:
+            return
+        try:
+            files.check(self.path)
+            ordinary = output.is_file(self.path) and not output.is_standard(self.path)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
+        if self.resume and not ordinary:
             raise UsageError(f"{self.path}: --resume goes on with a file, got something else")
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a cut-off run can be gone on with."""
+        return self.path is not None and self.layout in RESUMABLE
 
 
 def names(given: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
@@ -58,6 +70,8 @@ def names(given: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
         UsageError: there are none, the list cannot be read, or standard input is wanted twice.
     """
     if files_from is None:
+        if nul:
+            raise UsageError("-0 says how names end in the list of --files-from; give that, too")
         if not given:
             raise UsageError("expected an image, a folder, a pattern, an address or -, got nothing")
         if given.count(inputs.STANDARD_INPUT) > 1:
@@ -66,17 +80,40 @@ def names(given: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
     if files_from == inputs.STANDARD_INPUT:
         if inputs.STANDARD_INPUT in given:
             raise UsageError("standard input is the list of names (--files-from -), it cannot be an image (-) as well")
-        return chain(given, inputs.listed(open(0, "rb", closefd=False), nul))
+        return chain(given, _listed(open(0, "rb", closefd=False), nul))
     try:
         file = open(files_from, "rb")  # noqa: SIM115, PTH123 - it is read as long as the run lasts
     except (OSError, ValueError) as error:
         raise UsageError(f"{files_from}: expected a list of names, got {getattr(error, 'strerror', error)}") from error
-    return chain(given, inputs.listed(file, nul))
+    return chain(given, _listed(file, nul))
+
+
+def _listed(file: BufferedReader, nul: bool) -> Iterator[str]:
+    """Return the names of a list, in which `-` is a file as any other."""
+    return (f"./{name}" if name == inputs.STANDARD_INPUT else name for name in inputs.listed(file, nul))
+
+
+@contextmanager
+def counted(wanted: Wanted) -> Iterator[render.Count]:
+    """Count records, and say how many there were and how to go on where a signal ends what is done here."""
+    count = render.Count()
+    try:
+        yield count
+    except interrupts.INTERRUPTIONS:
+        way = "the same command with --resume goes on" if wanted.resumable else "--format jsonl -o FILE could go on"
+        terminal.warning(f"interrupted after {count.done:,} images; {way}")
+        raise
 
 
 def run(
-    given: Iterator[str], model: Model, engine: Engine, setup: Setup, wanted: Wanted, options: dict[str, Any]
-) -> render.Count:
+    given: Iterator[str],
+    model: Model,
+    engine: Engine,
+    setup: Setup,
+    wanted: Wanted,
+    options: dict[str, Any],
+    count: render.Count,
+) -> None:
     """Classify images and write their records.
 
     Args:
@@ -86,13 +123,10 @@ def run(
         setup: what was asked of the engine.
         wanted: what is wanted of the run.
         options: of `predict.answers`.
-
-    Returns:
-        How many records there are, those of an earlier run included.
+        count: is kept up to date; records that an earlier run has written count, too.
 
     Raises:
-        UsageError: the file to go on with was made in another way, or no file can be written there.
-        ResnetError: the disk is full.
+        UsageError: the file to go on with was made in another way, or something cannot be written.
     """
     left_out = folders.LeftOut()
     found = inputs.find(given, left_out)
@@ -101,37 +135,33 @@ def run(
     kept = Kept()
     if wanted.path and wanted.resume:
         kept = output.keep(wanted.path, wanted.layout, settings, coming)
-    count = render.Count(kept.records, kept.failed)
-    if kept.records:
-        terminal.note(f"{wanted.path}: going on after {kept.records:,} images")
+        count.done, count.failed = kept.records, kept.failed
+        if kept.records:
+            terminal.note(f"{wanted.path}: going on after {kept.records:,} images")
     answered = predict.classify(
         coming, model, engine, top_k=wanted.top_k, min_probability=wanted.min_probability, **options
     )
     try:
         with ExitStack() as stack:
             write = stack.enter_context(_opened(wanted, settings, kept))
+            # Where the results are shown themselves, they are the progress.
             shown = wanted.path or not sys.stdout.isatty()
             progress = stack.enter_context(terminal.Counting("Classifying")).count if shown else lambda done: None
-            render.RECORDS[wanted.layout](render.watched(answered, count, progress), write)
-    except INTERRUPTIONS:
-        resumable = wanted.path and wanted.layout in LINES
-        way = (
-            "the same command with --resume goes on" if resumable else "-o FILE with --format jsonl can be gone on with"
-        )
-        terminal.warning(f"interrupted after {count.done:,} images; {way}")
-        raise
+            progress(count.done)
+            render.write_records(answered, render.RECORDS[wanted.layout], write, count, progress)
     finally:
         terminal.detail(f"left out of folders: {left_out.hidden:,} hidden, {left_out.others:,} that are no images")
-    return count
 
 
 def _opened(wanted: Wanted, settings: output.Settings, kept: Kept) -> AbstractContextManager[Write]:
     if wanted.path is None:
-        return output.standard(LINES[wanted.layout].head if wanted.layout in LINES else "")
+        return output.standard()
     terminal.out = terminal.plain()
-    if wanted.layout in LINES:
-        return output.growing(wanted.path, LINES[wanted.layout].head, settings, kept)
-    return output.complete(wanted.path)
+    if output.is_standard(wanted.path):
+        return output.standard()
+    if not output.is_file(wanted.path):
+        return output.special(wanted.path)
+    return output.growing(wanted.path, settings, kept) if wanted.resumable else output.complete(wanted.path)
 
 
 def _settings(model: Model, engine: Engine, setup: Setup, wanted: Wanted, options: dict[str, Any]) -> output.Settings:

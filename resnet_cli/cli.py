@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -274,15 +273,16 @@ def predict(
     """Name what is in each image: the most probable labels."""
     from resnet_cli import bulk, inputs
 
+    interrupts.watch()
     given = image or []
     wanted = bulk.Wanted(output_format, output, resume, top_k, min_probability, shard)
     names = bulk.names(given, files_from, nul)
     many = files_from is not None or not inputs.is_one(given)
     options = {"fit": fit, "batch_size": batch_size, "workers": workers}
-    with terminal.libraries_muted():
+    with terminal.libraries_muted(), bulk.counted(wanted) as count:
         setup = _setup(precision, many, calibrate, given, fit)
         model, computing = _ready(weights, asked, engine, setup)
-        count = bulk.run(names, model, computing, setup, wanted, options)
+        bulk.run(names, model, computing, setup, wanted, options, count)
     raise typer.Exit(1 if count.failed else 0)
 
 
@@ -485,16 +485,20 @@ def _setup(precision: str, many: bool, calibrate: list[str] | None, inputs: list
     from resnet_cli.engines import Precision, Setup
 
     calibrated_on = calibrate and [os.path.realpath(name) for name in calibrate]
-    return Setup(Precision(precision), many, predict.calibration(calibrate or inputs, fit), calibrated_on)
+    files = [name for name in calibrate or inputs if name != "-"]  # standard input can be read only once
+    return Setup(Precision(precision), many, predict.calibration(files, fit), calibrated_on)
 
 
 def _ready(weights: str, asked: dict[str, Any], engine: str, setup: "Setup") -> "tuple[Model, Engine]":
     """Load a model and the engine that computes it, and show that work goes on."""
     from resnet_cli import engines, models
 
-    with terminal.Activity("Reading weights") as activity:
+    def load() -> "tuple[Model, Engine]":
         model = models.load(weights, asked, activity)
         return model, engines.start(engine, model, setup, activity)
+
+    with terminal.Activity("Reading weights") as activity:
+        return interrupts.apart(load)
 
 
 def _open_standard_streams() -> None:
@@ -508,7 +512,6 @@ def _open_standard_streams() -> None:
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    interrupts.install()
     _open_standard_streams()
     try:
         code = app(prog_name="resnet", standalone_mode=False) or 0
@@ -519,8 +522,6 @@ def main() -> int:
     except typer.TyperException as error:
         terminal.error(error.format_message())
         code = error.exit_code
-    except interrupts.Terminated:
-        code = 128 + signal.SIGTERM
     except SystemExit as error:  # Rich and Typer end so when the reader of a pipe has gone
         if not isinstance(error.__context__, BrokenPipeError):
             raise

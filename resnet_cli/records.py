@@ -44,6 +44,11 @@ def json_line(record: "Record") -> str:
     return safe_json(fields(record)) + "\n"
 
 
+def json_item(record: "Record") -> str:
+    """Return a record as an item of a JSON array."""
+    return "\n" + safe_json(fields(record))
+
+
 def csv_rows(record: "Record") -> str:
     r"""Return a record as rows of CSV, one a prediction or one for the failure.
 
@@ -158,21 +163,27 @@ def read_csv(file: BinaryIO) -> Iterator[Written]:
 
 
 @dataclass(frozen=True)
-class Lines:
-    """A format whose file can be gone on with, as each record stands for itself.
+class Layout:
+    """How records become text, and how they are read back where a cut-off run can be gone on with.
 
     Args:
-        head: what the file begins with.
         text: writes a record.
-        read: reads the whole records of a file.
+        begin: stands before all records.
+        between: stands between two records.
+        end: stands after all records.
+        read: reads the whole records of a file; None where a record does not stand for itself.
     """
 
-    head: str
     text: Callable[["Record"], str]
-    read: Callable[[BinaryIO], Iterator[Written]]
+    begin: str = ""
+    between: str = ""
+    end: str = ""
+    read: Callable[[BinaryIO], Iterator[Written]] | None = None
 
 
-LINES = {
-    "jsonl": Lines("", json_line, read_json_lines),
-    "csv": Lines(",".join(CSV_COLUMNS) + "\n", csv_rows, read_csv),
+LAYOUTS = {
+    "json": Layout(json_item, "[", ",", "\n]\n"),
+    "jsonl": Layout(json_line, read=read_json_lines),
+    "csv": Layout(csv_rows, ",".join(CSV_COLUMNS) + "\n", read=read_csv),
 }
+RESUMABLE = tuple(name for name, layout in LAYOUTS.items() if layout.read)

@@ -1,7 +1,7 @@
 """Results to stdout: records, summaries and reports as Rich tables or JSON."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -13,9 +13,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from resnet_cli import terminal
+from resnet_cli import interrupts, terminal
 from resnet_cli.graph import Graph, totals
-from resnet_cli.records import LINES, fields, safe_json
+from resnet_cli.records import LAYOUTS, Layout, safe_json
 from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -102,50 +102,32 @@ class Count:
     failed: int = 0
 
 
-def watched(records: Iterable["Record"], count: Count, progress: Callable[[int], None]) -> Iterator["Record"]:
-    """Pass records on to who writes them, print failures to stderr, and count what is written.
+def write_records(
+    records: Iterable["Record"], layout: Layout, write: "Write", count: Count, progress: Callable[[int], None]
+) -> None:
+    """Write records as they come, print failures to stderr, and count what is written.
 
     Args:
         records: what comes.
-        count: is kept up to date.
+        layout: how they are written.
+        write: writes a text as a whole.
+        count: is kept up to date; what it counts already has been written by an earlier run.
         progress: is told how many are written.
     """
-    for record in records:
-        _complain(record.image, record.error)
-        yield record
-        count.done += 1
-        count.failed += record.error is not None
-        progress(count.done)
-
-
-def records_lines(text: Callable[["Record"], str]) -> Callable[[Iterable["Record"], "Write"], None]:
-    """Return what writes records of which each stands for itself."""
-
-    def write_each(records: Iterable["Record"], write: "Write") -> None:
-        for record in records:
-            write(text(record))
-
-    return write_each
-
-
-def records_json(records: Iterable["Record"], write: "Write") -> None:
-    """Write records as a JSON array."""
-    separator = "[\n"
+    ahead = "" if count.done else layout.begin
     try:
         for record in records:
-            write(separator + safe_json(fields(record)))
-            separator = ",\n"
+            _complain(record.image, record.error)
+            text = ahead + layout.text(record)
+            with interrupts.whole():
+                write(text)
+                count.done += 1
+                count.failed += record.error is not None
+                ahead = layout.between
+            progress(count.done)
     finally:
-        write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def records_table(records: Iterable["Record"], write: "Write") -> None:
-    """Write a table an image that was answered."""
-    for record in records:
-        if record.error is None:
-            with terminal.out.capture() as table:
-                terminal.out.print(prediction_table(record))
-            write(table.get())
+        with interrupts.whole():
+            write(("" if count.done else ahead) + layout.end)
 
 
 def prediction_table(record: "Record") -> Table:
@@ -171,11 +153,16 @@ def prediction_table(record: "Record") -> Table:
     return table
 
 
-RECORDS = {
-    "table": records_table,
-    "json": records_json,
-    **{name: records_lines(layout.text) for name, layout in LINES.items()},
-}
+def table_text(record: "Record") -> str:
+    """Return the table of an image that was answered, as `terminal.out` shows it; nothing for a failure."""
+    if record.error:
+        return ""
+    with terminal.out.capture() as table:
+        terminal.out.print(prediction_table(record))
+    return table.get()
+
+
+RECORDS = {"table": Layout(table_text), **LAYOUTS}
 
 
 def built(network: Graph, path: Path) -> None:

@@ -131,17 +131,20 @@ class Activity:
 class Counting(Activity):
     """Shows how many images are done, how fast, and how long the rest takes."""
 
+    _before: int | None = None  # how many were done before the clock started
+
     def count(self, done: int, total: int | None = None) -> None:
         """Show it; the clock starts with the first call. Where `total` is None, nobody knows how many there are."""
         task = self._bar.tasks[0]
-        if task.start_time is None or done == 0:
+        if self._before is None or done == 0:
             self._bar.reset(self._task)
+            self._before = done
         seconds = task.elapsed or 0.0
         text = f"{done:,} of {total:,} images" if total else f"{done:,} images"
-        if done and seconds:
-            text += f", {done / seconds:.0f} images/s"
+        if (since := done - self._before) and seconds:
+            text += f", {since / seconds:.0f} images/s"
             if total:
-                text += f", {timedelta(seconds=round(seconds / done * (total - done)))} left"
+                text += f", {timedelta(seconds=round(seconds / since * (total - done)))} left"
         self._bar.update(self._task, total=total, completed=done, size=text)
 
 
