@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -57,6 +56,8 @@ def whole() -> Iterator[None]:
 
 def apart(function: Callable[[], T]) -> T:
     """Call what may stay long inside a library: in a thread of its own, so that signals are heard meanwhile."""
+    from concurrent.futures import Future  # it takes long to import, and until `install` Ctrl-C is a traceback
+
     result: Future[T] = Future()
 
     def work() -> None:
