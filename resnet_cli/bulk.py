@@ -100,7 +100,11 @@ def counted(wanted: Wanted) -> Iterator[render.Count]:
     try:
         yield count
     except interrupts.INTERRUPTIONS:
-        way = "the same command with --resume goes on" if wanted.resumable else "--format jsonl -o FILE could go on"
+        way = (
+            "the same command with --resume goes on"
+            if wanted.resumable
+            else "--format jsonl -o FILE could be gone on with"
+        )
         terminal.warning(f"interrupted after {count.done:,} images; {way}")
         raise
 
@@ -175,7 +179,7 @@ def _settings(model: Model, engine: Engine, setup: Setup, wanted: Wanted, option
         "precision": engine.precision,
         "calibrate": setup.calibrated_on,
         "fit": options["fit"],
-        "predictions": min(wanted.top_k, len(model.metadata.labels)),
+        "top-k": min(wanted.top_k, len(model.metadata.labels)),
         "min-probability": wanted.min_probability,
-        "shard": list(wanted.shard) if wanted.shard else None,
+        "shard": "{}/{}".format(*wanted.shard or (1, 1)),
     }

@@ -40,7 +40,7 @@ def keep(path: Path, layout: str, settings: Settings, names: Iterator[str]) -> K
     Args:
         path: the file; there may be none yet.
         layout: one of `records.RESUMABLE`.
-        settings: what the answers depend on, by name; `predictions` says how many an answer has.
+        settings: what the answers depend on, by name; `top-k` says how many predictions an answer has.
         names: of all images; those that have records are taken.
 
     Raises:
@@ -76,7 +76,7 @@ def _compare(earlier: Settings, settings: Settings) -> None:
 
 def _whole(written: Iterable[Written], settings: Settings) -> Iterator[Written]:
     """Leave out a last record that lacks predictions; elsewhere they show that another number was asked for."""
-    asked = settings["predictions"]
+    asked = settings["top-k"]
     short: Written | None = None
     for record in written:
         if short:
@@ -88,7 +88,7 @@ def _whole(written: Iterable[Written], settings: Settings) -> Iterator[Written]:
     else:
         if short is None or short.predictions < asked:
             return
-    raise UsageError(f"made with {short.predictions} predictions an image, now asked for are {asked}")
+    _compare({"top-k": short.predictions}, settings)
 
 
 def _settings_file(path: Path) -> Path:
