@@ -38,10 +38,17 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return file
 
 
+def _written(layout: str, *records: Record) -> str:
+    """Return what is written of records, a text at a time."""
+    texts: list[str] = []
+    render.write_records(records, render.RECORDS[layout], texts.append, render.Count(), lambda done: None)
+    return "".join(texts)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: str) -> None:
-    assert render.records_table([_record(name)])
-    shown = screen.getvalue()
+    shown = _written("table", _record(name))
+    assert screen.getvalue() == ""
     assert not terminal.UNSAFE.search(shown.replace("\n", ""))
     assert all(Console().render_str(line, markup=False).cell_len <= 60 for line in shown.splitlines())
     assert terminal.printable(name)[:20] in shown.replace("\n", "")
@@ -49,10 +56,10 @@ def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: s
     assert "38.5%" in shown
 
 
+@pytest.mark.usefixtures("screen")
 @pytest.mark.parametrize("name", NAMES)
-def test_json_gives_any_name_back(capsysbinary: pytest.CaptureFixture[bytes], name: str) -> None:
-    assert not render.records_json([_record(name), Record(name, "m", "w", error=ImageError("not_found", name))])
-    printed = capsysbinary.readouterr().out.decode()
+def test_json_gives_any_name_back(name: str) -> None:
+    printed = _written("json", _record(name), Record(name, "m", "w", error=ImageError("not_found", name)))
     assert not terminal.UNSAFE.search(printed.replace("\n", ""))
     answered, failed = json.loads(printed)
     assert answered == {
@@ -66,20 +73,33 @@ def test_json_gives_any_name_back(capsysbinary: pytest.CaptureFixture[bytes], na
     assert failed == {"image": name, "model": "m", "weights": "w", "error": {"kind": "not_found", "message": name}}
 
 
-def test_json_is_whole_when_the_run_breaks_off(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_json_is_whole_when_the_run_breaks_off() -> None:
     def broken():
         yield _record("a.png")
         raise KeyboardInterrupt
 
+    texts: list[str] = []
+    count = render.Count()
     with pytest.raises(KeyboardInterrupt):
-        render.records_json(broken())
-    assert [record["image"] for record in json.loads(capsysbinary.readouterr().out)] == ["a.png"]
+        render.write_records(broken(), render.RECORDS["json"], texts.append, count, lambda done: None)
+    assert [record["image"] for record in json.loads("".join(texts))] == ["a.png"]
+    assert count == render.Count(done=1, failed=0)
+
+
+def test_nothing_is_an_empty_array_and_a_header() -> None:
+    assert json.loads(_written("json")) == []
+    assert _written("csv").split(",")[0] == "image"
+    assert _written("jsonl") == _written("table") == ""
+
+
+def test_failures_are_told_and_counted(screen: io.StringIO) -> None:
+    count, told = render.Count(), []
+    records = [_record("a.png"), Record("b\n.png", "m", "w", error=ImageError("not_found", "none of this name"))]
+    render.write_records(records, render.RECORDS["table"], lambda text: None, count, told.append)
+    assert (count.done, count.failed, told) == (2, 1, [1, 2])
+    assert terminal.err.file.getvalue() == "error: b\\u000a.png: none of this name\n"
 
 
 def test_bar_and_percentage_follow_the_probability(screen: io.StringIO) -> None:
-    lengths = []
-    for probability in (0.0, 0.5, 1.0):
-        render.records_table([_record("a.png", probability)])
-        lengths.append(screen.getvalue().count("█"))
-        screen.truncate(screen.seek(0))
-    assert lengths == [0, 5, 10]
+    bars = [_written("table", _record("a.png", probability)).count("█") for probability in (0.0, 0.5, 1.0)]
+    assert bars == [0, 5, 10]
