@@ -1,10 +1,8 @@
 """The command line: parse, call one function, render."""
 
-import inspect
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +11,29 @@ from rich.filesize import decimal
 
 from resnet_cli import __version__, interrupts, render, terminal
 from resnet_cli.errors import ResnetError, UsageError
+from resnet_cli.options import (
+    ENGINE,
+    IMAGES,
+    NETWORK,
+    NETWORK_OPTIONS,
+    OUTPUT,
+    RECIPE,
+    BatchSize,
+    Calibrate,
+    EngineName,
+    FitOption,
+    Format,
+    PrecisionName,
+    Quiet,
+    Verbose,
+    Weights,
+    Workers,
+    command,
+    examples_text,
+    given,
+    parse_shard,
+    parse_sizes,
+)
 from resnet_cli.pretrained import Fit
 
 if TYPE_CHECKING:
@@ -27,141 +48,12 @@ app = typer.Typer(
 )
 
 
-def _examples(*lines: str) -> str:
-    return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
-
-
-def _verbosity(level: int) -> Any:
-    def set_level(given: bool) -> bool:
-        if given:
-            terminal.verbosity = level
-        return given
-
-    return set_level
-
-
-def _stages(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(count) for count in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--stages takes whole numbers with commas between, as in 3,4,6,3, got {text!r}") from error
-
-
-def _sizes(text: str) -> tuple[tuple[int, int], ...]:
-    try:
-        phases = [part.split("x") for part in text.split(",")]
-        return tuple((int(size), int(epochs)) for size, epochs in phases)
-    except ValueError as error:
-        raise UsageError(f"--sizes takes SIDExEPOCHS with commas between, as in 32x10,48x10, got {text!r}") from error
-
-
-def _shard(text: str) -> tuple[int, int]:
-    from resnet_cli import inputs
-
-    return inputs.parse_shard(text)
-
-
-TextFormat = Literal["table", "json"]
-NETWORK, IMAGES, OUTPUT, ENGINE, RECIPE = "Network", "Images", "Output", "Engine", "Recipe"
-
-Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 (default 50).", rich_help_panel=NETWORK)]
-Stages = Annotated[
-    Any,
-    typer.Option(parser=_stages, metavar="N,N,...", help="Blocks of each stage.", rich_help_panel=NETWORK),
-]
-Width = Annotated[int | None, typer.Option(help="Filters of the first stage.", rich_help_panel=NETWORK)]
-Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
-VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
-Weights = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny or a file.", rich_help_panel=NETWORK)
-]
-EngineName = Annotated[
-    Literal["auto", "openvino", "keras"],
-    typer.Option("--engine", help="What computes; auto: the fastest here.", rich_help_panel=ENGINE),
-]
-PrecisionName = Annotated[
-    Literal["f32", "bf16", "int8"],
-    typer.Option("--precision", help="What it computes in.", rich_help_panel=ENGINE),
-]
-Calibrate = Annotated[
-    list[str] | None,
-    typer.Option(metavar="IMAGE", help="Images that int8 is fitted to.", rich_help_panel=ENGINE),
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images computed at once.", rich_help_panel=ENGINE)]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Threads that decode (default: cores).", rich_help_panel=ENGINE)
-]
-FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
-Stem = Annotated[str | None, typer.Option(help="imagenet, small or cifar.", rich_help_panel=NETWORK)]
-Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
-Verbose = Annotated[
-    bool,
-    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(terminal.VERBOSE)),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(terminal.QUIET)),
-]
-
-
-NETWORK_OPTIONS = {
-    "depth": Depth,
-    "variant": VariantName,
-    "stages": Stages,
-    "width": Width,
-    "stem": Stem,
-    "classes": Classes,
-    "image_size": ImageSize,
-}
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    """Return the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of the network that were given."""
-    given = _given(**options)
-    if {"depth", "stages"} <= given.keys():
-        raise UsageError("--depth and --stages both say how many blocks there are; give one of them")
-    return given
-
-
-def _command(*network: str, examples: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command that takes options of the network, given to it as `asked`, and those of verbosity.
-
-    Args:
-        network: keys of `NETWORK_OPTIONS`; they stand in the help where `asked` stands among the parameters.
-        examples: lines that end its help.
-    """
-
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
-        def command(verbose: bool, quiet: bool, **arguments: Any) -> None:
-            function(asked=_asked({name: arguments.pop(name) for name in network}), **arguments)
-
-        def option(name: str, annotation: Any, default: bool | None) -> inspect.Parameter:
-            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-        parameters: list[inspect.Parameter] = []
-        for name, parameter in inspect.signature(function).parameters.items():
-            if name == "asked":
-                parameters += [option(key, NETWORK_OPTIONS[key], None) for key in network]
-            else:
-                parameters.append(parameter)
-        parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command(epilog=_examples(*examples))(command)
-
-    return register
+_command = partial(command, app)
 
 
 @app.callback(
     invoke_without_command=True,
-    epilog=_examples("resnet predict dog.png", "resnet summary --depth 50", "resnet build -o resnet50.keras"),
+    epilog=examples_text("resnet predict dog.png", "resnet summary --depth 50", "resnet build -o resnet50.keras"),
 )
 def _resnet(
     context: typer.Context,
@@ -247,7 +139,7 @@ def predict(
     ] = None,
     nul: Annotated[bool, typer.Option("-0", "--null", help="There, NUL ends a name.", rich_help_panel=IMAGES)] = False,
     shard: Annotated[
-        Any, typer.Option(parser=_shard, metavar="K/N", help="Every N-th image only.", rich_help_panel=IMAGES)
+        Any, typer.Option(parser=parse_shard, metavar="K/N", help="Every N-th image only.", rich_help_panel=IMAGES)
     ] = None,
     top_k: Annotated[int, typer.Option("-k", "--top-k", min=1, help="Labels an image.", rich_help_panel=OUTPUT)] = 3,
     min_probability: Annotated[
@@ -363,7 +255,9 @@ def train(
     ] = None,
     sizes: Annotated[
         Any,
-        typer.Option(parser=_sizes, metavar="PxN,...", help="N epochs at P pixels at first.", rich_help_panel=RECIPE),
+        typer.Option(
+            parser=parse_sizes, metavar="PxN,...", help="N epochs at P pixels at first.", rich_help_panel=RECIPE
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and crops.", rich_help_panel=RECIPE)] = None,
     precision: Annotated[
@@ -383,7 +277,7 @@ def train(
     """Train a network to tell the folders of images apart."""
     from resnet_cli import train
 
-    recipe = _given(
+    recipe = given(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=lr,
@@ -458,7 +352,7 @@ cache_app = typer.Typer(
 app.add_typer(cache_app)
 
 
-@cache_app.command("info", epilog=_examples("resnet cache info", "resnet cache info --format json"))
+@cache_app.command("info", epilog=examples_text("resnet cache info", "resnet cache info --format json"))
 def cache_info(output_format: Format = "table") -> None:
     """Show what is kept, where, and what it takes."""
     from resnet_cli import store
@@ -466,7 +360,7 @@ def cache_info(output_format: Format = "table") -> None:
     render.CACHES[output_format](store.info())
 
 
-@cache_app.command("clear", epilog=_examples("resnet cache clear", "resnet cache clear compiled"))
+@cache_app.command("clear", epilog=examples_text("resnet cache clear", "resnet cache clear compiled"))
 def cache_clear(
     part: Annotated[
         list[str] | None, typer.Argument(metavar="PART...", help="weights, compiled, remembered; default: all.")
@@ -501,18 +395,9 @@ def _ready(weights: str, asked: dict[str, Any], engine: str, setup: "Setup") -> 
         return interrupts.apart(load)
 
 
-def _open_standard_streams() -> None:
-    """Give a stream that the shell closed (`>&-`) a place to go, and let none fail over a character."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
-            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: PTH123, SIM115
-        getattr(sys, name).reconfigure(errors="backslashreplace")
-
-
 def main() -> int:
     """Run the command line and return its exit code."""
-    _open_standard_streams()
+    terminal.open_standard_streams()
     try:
         code = app(prog_name="resnet", standalone_mode=False) or 0
         sys.stdout.flush()

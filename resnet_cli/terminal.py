@@ -72,6 +72,15 @@ def _printable_lines(message: str) -> str:
     return "\n".join(printable(line) for line in message.split("\n"))
 
 
+def open_standard_streams() -> None:
+    """Give a stream that the shell closed (`>&-`) a place to go, and let none fail over a character."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: PTH123, SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
 class Activity:
     """Shows on a terminal that work goes on, and how far a download is.
 

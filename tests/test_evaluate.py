@@ -182,7 +182,6 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     for i in range(5):
         Image.new("RGB", (32, 32), (i, 0, 0)).save(data / f"{i}.png")
     shown = _on_a_terminal("evaluate", "--weights", "tiny", tmp_path)
-    assert "0 of 5 images" in shown
     assert "5 of 5 images" in shown
     assert "images/s, 0:00:00 left" in shown
     assert _on_a_terminal("evaluate", "--weights", "tiny", "--quiet", tmp_path) == ""
