@@ -4,12 +4,12 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_cli import files, records
+from resnet_cli import files, interrupts, records
 from resnet_cli.errors import UsageError
 from resnet_cli.records import Written
 
@@ -129,7 +129,10 @@ def complete(path: Path) -> Iterator[Write]:
     """
     path = Path(os.path.realpath(path))  # a link stays one
     files.remove_unfinished(path)
-    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
+    with ExitStack() as stack:
+        with interrupts.whole():  # a signal between making the temporary folder and knowing of it would leave it there
+            unfinished = stack.enter_context(files.replacing(path))
+            file = stack.enter_context(unfinished.open("wb"))
         yield lambda text: _write(file.fileno(), text, str(path))
 
 

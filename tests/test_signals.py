@@ -111,7 +111,9 @@ def test_errors_that_nobody_reads_hold_nothing_up(number: int, code: int) -> Non
         assert process.wait(GUARD) == code
 
 
-STARTED = "from resnet_cli import __main__, interrupts; interrupts.install(); print('on', flush=True); __main__.main()"
+STARTED = (
+    "from resnet_cli import __main__, interrupts; interrupts.install(); print(end='+', flush=True); __main__.main()"
+)
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
@@ -122,11 +124,34 @@ def test_while_starting(image: Path, number: int, code: int) -> None:
         images = [image] * 999
         with running("-c", STARTED, *TINY, "--format", "json", *images, program=sys.executable) as process:
             assert process.stdout
-            assert process.stdout.read(3) == b"on\n"
+            assert process.stdout.read(1) == b"+"
             time.sleep(chance.uniform(0, 0.6))
             printed, errors = read_rest(process, number, code)
         assert not printed or isinstance(from_json(printed), list)
         assert len(errors.splitlines()) <= 1
+
+
+HUNG = """
+import hashlib, os
+from resnet_cli import interrupts
+def library(): hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # minutes in which Python hears nothing
+interrupts.install()
+print(end="+", flush=True)
+try:
+    {call}
+except interrupts.INTERRUPTIONS as interruption:
+    os._exit({{"KeyboardInterrupt": 130, "Terminated": 143}}[type(interruption).__name__])
+"""
+
+
+@pytest.mark.parametrize("call", ["interrupts.apart(library)", "interrupts.watch(); library()"])
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_while_a_library_hangs(call: str, number: int, code: int) -> None:
+    with running("-c", HUNG.format(call=call), program=sys.executable) as process:
+        assert process.stdout
+        assert process.stdout.read(1) == b"+"
+        time.sleep(0.3)
+        read_rest(process, number, code)
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
