@@ -4,9 +4,9 @@ import ast
 import json
 import os
 import re
-import resource
 import select
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -313,5 +313,5 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
         _, status, usage = os.wait4(process.pid, 0)
         assert status == 0
         assert (tmp_path / f"{count}.csv").read_text().count(",1,") == count
-        peaks.append(usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else resource.getpagesize() // 4))
+        peaks.append(usage.ru_maxrss << (0 if sys.platform == "darwin" else 10))
     assert peaks[1] - peaks[0] < 30 << 20, peaks
