@@ -184,8 +184,7 @@ def _write(descriptor: int, text: str, name: str, advice: str = "") -> None:
             done += os.write(descriptor, content[done:])
     except BaseException as error:
         with suppress(OSError):  # a pipe or a device keeps what it got
-            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_END) - done)
-            os.lseek(descriptor, 0, os.SEEK_END)
+            os.ftruncate(descriptor, os.lseek(descriptor, -done, os.SEEK_END))
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise UsageError(f"cannot write {name}: {error.strerror}{advice}") from error
         raise
