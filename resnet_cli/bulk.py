@@ -38,6 +38,8 @@ class Wanted:
     shard: tuple[int, int] | None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.min_probability <= 1:  # not a number is neither
+            raise UsageError(f"--min-probability must be from 0 to 1, got {self.min_probability}")
         if self.resume and self.path is None:
             raise UsageError("--resume goes on with a file; name it with -o")
         if self.resume and not self.resumable:

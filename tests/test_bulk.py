@@ -199,6 +199,7 @@ def test_an_empty_list_is_no_failure(resnet: Run, name: str) -> None:
         (["-0", "a.png"], "--files-from"),
         (["--shard", "3/2", "a.png"], "3/2"),
         (["--min-probability", "2", "a.png"], "--min-probability"),
+        (["--min-probability", "nan", "a.png"], "from 0 to 1"),
         (["-k", "0", "a.png"], "--top-k"),
         (["--resume", "a.png"], "-o"),
         (["--resume", "-o", "a.json", "--format", "json", "a.png"], "jsonl or csv"),
