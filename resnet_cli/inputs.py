@@ -63,6 +63,8 @@ def decode(name: str, size: int, fit: Fit) -> NDArray[np.uint8]:
     Raises:
         ImageError: as `images.decode` and `download.download` do.
     """
+    if not name:  # which Path takes for the current folder
+        raise ImageError("not_found", "expected the name of an image, received an empty one")
     if name == STANDARD_INPUT:
         return images.decode_stream(_standard_input(), size, fit)
     if download.is_address(name):
