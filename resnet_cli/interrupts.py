@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ def install() -> None:
     signal.signal(signal.SIGTERM, _handle)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, _handle)
+    sys.unraisablehook = _drop
 
 
 def uninstall() -> None:
@@ -85,6 +87,14 @@ def watch() -> None:
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
+    if _came is not None:  # and was lost: Python drops what is raised in a callback, of which importing has many
+        _end()
+
+
+def _drop(lost: "sys.UnraisableHookArgs") -> None:
+    """Keep quiet of an interruption that Python drops, as `watch` raises it again."""
+    if not isinstance(lost.exc_value, INTERRUPTIONS):
+        sys.__unraisablehook__(lost)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

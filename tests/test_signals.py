@@ -131,6 +131,26 @@ def test_while_starting(image: Path, number: int, code: int) -> None:
         assert len(errors.splitlines()) <= 1
 
 
+LOST = """
+import os, sys, weakref
+from resnet_cli import __main__, interrupts
+class Anything: pass
+interrupts.install()
+anything = Anything()
+reference = weakref.ref(anything, lambda _: os.kill(os.getpid(), {number}))
+del anything
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_in_a_callback_that_can_raise_nothing(image: Path, number: int, code: int) -> None:
+    arguments = ["-c", LOST.format(number=int(number)), *TINY, image]
+    with running(*arguments, program=sys.executable) as process:
+        printed, errors = process.communicate(timeout=GUARD)
+        assert (process.returncode, printed, errors) == (code, b"", b"")
+
+
 HUNG = """
 import hashlib, os
 from resnet_cli import interrupts
