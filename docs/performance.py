@@ -110,7 +110,7 @@ def contenders(model: Model, pixels: NDArray[np.uint8]) -> dict[str, Predict]:
 
     found: dict[str, Predict] = {}
     for precision in Precision:
-        setup = Setup(precision, many=True, calibration=lambda size: pixels)
+        setup = Setup(precision, many=True, calibration=lambda *_: pixels)
         try:
             engine = engines.start("openvino", model, setup, Activity(""))
         except ModelError as error:
@@ -217,7 +217,7 @@ def main(
         if folder is None:
             synthetic.write_photos(photos, count)
         model = models.load(str(weights), {}, Activity(""))
-        pixels = predict.calibration([str(photos)], Fit.CROP)(model.metadata.architecture.image_size)[:count]
+        pixels = predict.calibration([str(photos)], Fit.CROP)(model.metadata)[:count]
         first = first_answers(model, next(inputs.find([str(photos)])), scratch, rounds)
         speed = speeds(model, pixels, rounds)
     machine = benchmark.machine()

@@ -132,7 +132,7 @@ def validation_batches(
 
     def fitted(index: int) -> NDArray[np.uint8] | None:
         image = split.open(index, size)
-        return None if image is None else np.asarray(images.fitted(image, size, Fit.CROP))
+        return None if image is None else np.asarray(images.fitted(image, size, Fit.CROP, preprocessing.resizing))
 
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(split), batch_size):

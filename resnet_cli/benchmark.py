@@ -228,10 +228,11 @@ def _prepared(
     model: Model, asked: dict[str, Any], photos: str, options: Options, scratch: Path, activity: Activity
 ) -> "_Bench":
     setup = Setup(options.precision, True, predict.calibration([photos], Fit.CROP))
+    size, resizing = model.metadata.architecture.image_size, model.metadata.preprocessing.resizing
     paths, pixels = [], []
     for path in islice(inputs.find([photos]), MOST_PHOTOS):
         try:
-            pixels.append(images.decode(path, model.metadata.architecture.image_size, Fit.CROP))
+            pixels.append(images.decode(path, size, Fit.CROP, resizing))
             paths.append(path)
         except ImageError as error:
             activity.warn(f"{path}: left out; {error}")
@@ -306,9 +307,10 @@ class _Bench:
             self.engine.predict(self.pixels[start : start + self.options.batch_size])
 
     def decode(self) -> None:
-        size = self.model.metadata.architecture.image_size
+        wanted = self.model.metadata
+        size, resizing = wanted.architecture.image_size, wanted.preprocessing.resizing
         with ThreadPoolExecutor(self.options.workers or os.cpu_count()) as pool:
-            for _ in pool.map(lambda path: images.decode(path, size, Fit.CROP), self.paths):
+            for _ in pool.map(lambda path: images.decode(path, size, Fit.CROP, resizing), self.paths):
                 pass
 
     def classify(self) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from resnet_cli import names
 from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph, resnet
 from resnet_cli.metadata import Metadata
@@ -27,12 +28,6 @@ Arrays = dict[str, NDArray[Any]]
 METADATA_KEY = "resnet_cli"  # where safetensors and HDF5 hold our metadata
 KERAS_MEMBER = "resnet_cli.json"  # where a .keras archive holds it
 
-# Keras's published file calls the dense layer `probs` (keras-applications 1.0.8, resnet_common.py).
-LEGACY_LAYERS = {"probs": "predictions"}
-
-# Keras 3 numbers layers of a class in the order of `Model.layers`: layers/conv2d_7/vars/0.
-KERAS3_CLASSES = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization", "Dense": "dense"}
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -40,7 +35,7 @@ class Checkpoint:
 
     Args:
         path: the file.
-        arrays: its arrays by the file's own names.
+        arrays: its arrays by the file's own names, kernels as Keras shapes them.
         names: gives the file's name of each parameter of a network.
         metadata: what it says of itself; None for a file of another tool.
     """
@@ -59,19 +54,29 @@ class Checkpoint:
         Raises:
             ModelError: an array is missing, left over or of another shape; all are named.
         """
-        names = self.names(graph)
-        missing = [name for name, theirs in names.items() if theirs not in self.arrays]
-        unexpected = sorted(self.arrays.keys() - set(names.values()))
+        if faults := self.faults(graph):
+            raise ModelError(f"{self.path} does not fit {graph.architecture.name}; " + "; ".join(faults))
+        return {name: self.arrays[theirs] for name, theirs in self.names(graph).items()}
+
+    def faults(self, graph: Graph) -> list[str]:
+        """Say what keeps the file from being the network's.
+
+        Args:
+            graph: the network.
+
+        Returns:
+            Kinds of faults with the arrays that have them; empty where both sides match one to one.
+        """
+        known = self.names(graph)
+        missing = [name for name, theirs in known.items() if theirs not in self.arrays]
+        unexpected = sorted(self.arrays.keys() - set(known.values()))
         misshapen = [
             f"{name} with shape {self.arrays[theirs].shape} in place of {graph.parameters[name].shape}"
-            for name, theirs in names.items()
+            for name, theirs in known.items()
             if theirs in self.arrays and self.arrays[theirs].shape != graph.parameters[name].shape
         ]
         found = {"missing": missing, "unexpected": unexpected, "wrong": misshapen}
-        faults = [f"{fault}: {_few(listed)}" for fault, listed in found.items() if listed]
-        if faults:
-            raise ModelError(f"{self.path} does not fit {graph.architecture.name}; " + "; ".join(faults))
-        return {name: self.arrays[theirs] for name, theirs in names.items()}
+        return [f"{fault}: {_few(listed)}" for fault, listed in found.items() if listed]
 
 
 def _few(names: list[str], most: int = 3) -> str:
@@ -115,7 +120,21 @@ def _read_safetensors(path: Path) -> Checkpoint:
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         text = (file.metadata() or {}).get(METADATA_KEY)
-    return Checkpoint(path, _floats(arrays), own_names, None if text is None else Metadata.from_json(text))
+    metadata = None if text is None else Metadata.from_json(text)
+    if any(name.endswith(".running_var") for name in arrays):
+        kept = {name: array for name, array in arrays.items() if not name.endswith(".num_batches_tracked")}
+        ordered = {name: from_torch(array) for name, array in _floats(kept).items()}
+        return Checkpoint(path, ordered, names.torch, metadata)
+    return Checkpoint(path, _floats(arrays), names.own, metadata)
+
+
+def from_torch(array: NDArray[Any]) -> NDArray[Any]:
+    """Turn a kernel (out, in, height, width) or (out, in) into Keras's order of dimensions.
+
+    Args:
+        array: any array of a network; those of one dimension stay as they are.
+    """
+    return array.transpose({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[array.ndim])
 
 
 def _read_keras(path: Path) -> Checkpoint:
@@ -134,36 +153,12 @@ def _read_hdf5(path: Path, file: h5py.File) -> Checkpoint:
     kept = {name: node for name, node in datasets.items() if name.split("/")[0] not in ("optimizer", METADATA_KEY)}
     arrays = _floats({name: np.asarray(node[()]) for name, node in kept.items()})
     if "layers" in root:
-        return Checkpoint(path, arrays, keras3_names, metadata)
-    renamed = {_legacy_name(name): array for name, array in arrays.items()}
+        return Checkpoint(path, arrays, names.keras3, metadata)
+    renamed = {names.legacy(name): array for name, array in arrays.items()}
     if len(renamed) < len(arrays):
-        counts = Counter(map(_legacy_name, arrays))
+        counts = Counter(map(names.legacy, arrays))
         raise ModelError(f"several arrays are called {_few([name for name, count in counts.items() if count > 1])}")
-    return Checkpoint(path, renamed, own_names, metadata)
-
-
-def own_names(graph: Graph) -> dict[str, str]:
-    """Name parameters as the network does, as safetensors and (by way of `_legacy_name`) Keras 2's `.h5` do."""
-    return {name: name for name in graph.parameters}
-
-
-def keras3_names(graph: Graph) -> dict[str, str]:
-    """Name parameters in `.weights.h5`: layers numbered by class, arrays by position."""
-    names: dict[str, str] = {}
-    seen: Counter[str] = Counter()
-    for op in graph.ops:
-        if op.parameters:
-            number = f"_{seen[op.kind]}" if seen[op.kind] else ""
-            layer = f"layers/{KERAS3_CLASSES[op.kind]}{number}"
-            names |= {parameter.name: f"{layer}/vars/{i}" for i, parameter in enumerate(op.parameters)}
-            seen[op.kind] += 1
-    return names
-
-
-def _legacy_name(path: str) -> str:
-    """Turn `conv1_conv/conv1_conv/kernel:0` into `conv1_conv/kernel`."""
-    layer, variable = path.split("/")[0], path.split("/")[-1]
-    return f"{LEGACY_LAYERS.get(layer, layer)}/{variable.removesuffix(':0')}"
+    return Checkpoint(path, renamed, names.own, metadata)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
@@ -200,5 +195,5 @@ def add_weights(file: h5py.File, graph: Graph, arrays: Mapping[str, NDArray[Any]
         graph: the network.
         arrays: its parameters by name.
     """
-    for name, theirs in keras3_names(graph).items():
+    for name, theirs in names.keras3(graph).items():
         file[theirs] = arrays[name]

@@ -73,6 +73,7 @@ def _resnet(
     *NETWORK_OPTIONS,
     examples=(
         "resnet summary",
+        "resnet summary resnet50v2",
         "resnet summary --depth 101 --expand",
         "resnet summary --stages 2,2,2,2 --width 32 --image-size 64 --format json",
     ),
@@ -97,6 +98,7 @@ def summary(
     *NETWORK_OPTIONS,
     examples=(
         "resnet build -o resnet50.keras",
+        "resnet build resnet34 -o resnet34.keras",
         "resnet build --depth 101 --weights imagenet -o resnet101.safetensors",
         "resnet build --stages 2,2,2,2 --width 32 --classes 10 -o small.keras",
     ),
@@ -105,7 +107,7 @@ def build(
     *,
     asked: dict[str, Any],
     weights: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny or a file.", rich_help_panel=NETWORK)
+        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
     ] = "none",
     output: Annotated[
         Path,
@@ -224,7 +226,7 @@ def evaluate(
 
 
 @_command(
-    *(name for name in NETWORK_OPTIONS if name != "classes"),
+    *(name for name in NETWORK_OPTIONS if name not in ("name", "classes")),
     examples=(
         "resnet train photos/ -o model.safetensors",
         "resnet train photos/ -o model.safetensors --resume",
@@ -239,7 +241,7 @@ def train(
     ] = Path("model.safetensors"),
     asked: dict[str, Any],
     weights: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny or a file.", rich_help_panel=NETWORK)
+        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
     ] = "none",
     freeze_backbone: Annotated[
         bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
@@ -258,6 +260,9 @@ def train(
         typer.Option(
             parser=parse_sizes, metavar="PxN,...", help="N epochs at P pixels at first.", rich_help_panel=RECIPE
         ),
+    ] = None,
+    crop: Annotated[
+        float | None, typer.Option(help="Least share of the area a crop takes (default 0.35).", rich_help_panel=RECIPE)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and crops.", rich_help_panel=RECIPE)] = None,
     precision: Annotated[
@@ -286,6 +291,7 @@ def train(
         sizes=sizes,
         freeze_backbone=freeze_backbone,
         seed=seed,
+        crop=crop,
         precision=precision,
         validation_share=validation_share,
     )

@@ -36,7 +36,7 @@ Node = Any  # the package has no types of its own
 Weights = Mapping[str, NDArray[np.float32]]
 
 HINTS = {Precision.F32: "f32", Precision.BF16: "bf16", Precision.INT8: "f32"}  # of what is not quantised, for int8
-LAYOUT_VERSION = 1  # of what `build` makes of a network: compiled networks of another one are not used
+LAYOUT_VERSION = 2  # of what `build` makes of a network: compiled networks of another one are not used
 
 
 def _per_channel(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -50,8 +50,12 @@ def _pad(op: Any, weights: Weights, x: Node) -> Node:
 
 def _convolution(op: Any, weights: Weights, x: Node) -> Node:
     kernel = np.ascontiguousarray(weights[f"{op.name}/kernel"].transpose(3, 2, 0, 1))  # HWIO to OIHW
+    convolution = opset.convolution
+    if op.groups > 1:
+        kernel = kernel.reshape(op.groups, -1, *kernel.shape[1:])
+        convolution = opset.group_convolution
     strides, padding, dilations = [op.stride] * 2, [op.padding] * 2, [1, 1]
-    y = opset.convolution(x, kernel, strides, padding, padding, dilations)
+    y = convolution(x, kernel, strides, padding, padding, dilations)
     bias = weights.get(f"{op.name}/bias")
     return y if bias is None else opset.add(y, _per_channel(bias))
 
@@ -67,6 +71,11 @@ def _max_pool(op: Any, weights: Weights, x: Node) -> Node:
     return opset.max_pool(x, [op.stride] * 2, [1, 1], [0, 0], [0, 0], [op.pool_size] * 2).output(0)
 
 
+def _average_pool(op: Any, weights: Weights, x: Node) -> Node:
+    around = [0, 0]
+    return opset.avg_pool(x, [op.stride] * 2, around, around, [op.pool_size] * 2, True, "ceil")
+
+
 def _dense(op: Any, weights: Weights, x: Node) -> Node:
     product = opset.matmul(x, weights[f"{op.name}/kernel"], transpose_a=False, transpose_b=False)
     return opset.add(product, weights[f"{op.name}/bias"])
@@ -79,6 +88,7 @@ NODES: dict[str, Callable[..., Node]] = {
     "BatchNormalization": _batch_norm,
     "ReLU": lambda op, weights, x: opset.relu(x),
     "MaxPooling2D": _max_pool,
+    "AveragePooling2D": _average_pool,
     "Add": lambda op, weights, x, y: opset.add(x, y),
     "GlobalAveragePooling2D": lambda op, weights, x: opset.reduce_mean(x, np.array([2, 3]), keep_dims=False),
     "Dense": _dense,
@@ -206,7 +216,7 @@ def _compiled(
     activity.report(f"Compiling {model.metadata.architecture.name} for {precision}")
     network = build(model.graph, model.parameters, model.metadata.preprocessing, model.metadata.temperature)
     if precision is Precision.INT8:
-        network = _quantised(network, setup, model.metadata.architecture.image_size)
+        network = _quantised(network, setup, model.metadata)
     compiled = core.compile_model(network, "CPU", config)
     content = io.BytesIO()
     compiled.export_model(content)
@@ -249,13 +259,13 @@ def _gains(core: Any, hint: str) -> bool:
     return seconds[hint] < seconds["f32"]
 
 
-def _quantised(network: Any, setup: Setup, size: int) -> Any:
+def _quantised(network: Any, setup: Setup, metadata: Metadata) -> Any:
     """Return a network that computes in 8-bit integers (Jacob et al. 2017), by NNCF's post-training quantisation."""
     try:
         import nncf
     except ImportError as error:
         raise ModelError("int8 needs NNCF: pip install 'resnet-cli[int8]'") from error
-    images = setup.calibration(size) if setup.calibration else np.empty(0)
+    images = setup.calibration(metadata) if setup.calibration else np.empty(0)
     if not len(images):
         raise UsageError("int8 needs images to measure the network's ranges on; name some with --calibrate")
     with contextlib.redirect_stdout(io.StringIO()):  # where results go, NNCF draws its progress

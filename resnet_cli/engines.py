@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.errors import EngineError
+from resnet_cli.metadata import Metadata
 from resnet_cli.models import Activity, Model
 
 
@@ -28,14 +29,14 @@ class Setup:
     Args:
         precision: what to compute in.
         many: whether many images will come (then as many a second as can be) or one (then as soon as can be).
-        calibration: gives, for a side in pixels, the images that the ranges of `int8` are measured on: RGB uint8,
-            shape (n, side, side, 3).
+        calibration: gives, as a model wants them, the images that the ranges of `int8` are measured on: RGB uint8,
+            shape (n, size, size, 3).
         calibrated_on: tells which images these are, ready for JSON; what was measured on the same ones is used again.
     """
 
     precision: Precision = Precision.F32
     many: bool = False
-    calibration: Callable[[int], NDArray[np.uint8]] | None = None
+    calibration: Callable[[Metadata], NDArray[np.uint8]] | None = None
     calibrated_on: object = None
 
 

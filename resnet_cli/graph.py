@@ -7,9 +7,9 @@ Layers are named and ordered as `keras.applications` names and orders them.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 
-from resnet_cli.architecture import Architecture, Stage
+from resnet_cli.architecture import Architecture, Block, Stage
 from resnet_cli.errors import UsageError
 
 Shape = tuple[int, ...]
@@ -86,13 +86,17 @@ class ZeroPadding2D(Op):
 
 @dataclass(frozen=True)
 class Conv2D(Op):
-    """A convolution; `padding` pixels of zero are added on each side."""
+    """A convolution; `padding` pixels of zero are added on each side.
+
+    Each of `groups` of filters sees its own share of the channels.
+    """
 
     filters: int
     kernel_size: int
     stride: int
     padding: int
     use_bias: bool
+    groups: int = 1
 
     @property
     def output_shape(self) -> Shape:
@@ -103,14 +107,14 @@ class Conv2D(Op):
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """Kernel (height, width, in, out) and bias."""
-        kernel = (self.kernel_size, self.kernel_size, self.input_shape[-1], self.filters)
+        kernel = (self.kernel_size, self.kernel_size, self.input_shape[-1] // self.groups, self.filters)
         bias = (Parameter(f"{self.name}/bias", (self.filters,)),) if self.use_bias else ()
         return (Parameter(f"{self.name}/kernel", kernel), *bias)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates for one image."""
-        return prod(self.output_shape) * self.kernel_size**2 * self.input_shape[-1]
+        return prod(self.output_shape) * self.kernel_size**2 * (self.input_shape[-1] // self.groups)
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,20 @@ class MaxPooling2D(Op):
         """Shape of the output without the batch."""
         height, width, channels = self.input_shape
         return (*((n - self.pool_size) // self.stride + 1 for n in (height, width)), channels)
+
+
+@dataclass(frozen=True)
+class AveragePooling2D(Op):
+    """The mean of each `pool_size` square; at the edge, of the part of it that is there."""
+
+    pool_size: int
+    stride: int
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the output without the batch."""
+        height, width, channels = self.input_shape
+        return (*(ceil(n / self.stride) for n in (height, width)), channels)
 
 
 class Add(Op):
@@ -238,40 +256,96 @@ class _Tape:
         """Slide a window; with a stride, Keras wants the padding as a layer of its own."""
         padding = size // 2
         if padding and stride > 1:
-            x = self.apply(ZeroPadding2D, name.rpartition("_")[0] + "_pad", x, padding=padding)
-            padding = 0
+            x, padding = self.pad(x, name, padding), 0
         if kind is Conv2D:
-            fields |= {"padding": padding, "use_bias": self.architecture.conv_bias}
+            fields |= {"padding": padding}
         return self.apply(kind, name, x, stride=stride, **fields)
 
-    def conv_bn(self, x: Op, name: str, filters: int, size: int, stride: int = 1) -> Op:
-        """Convolution and batch norm."""
-        x = self.window(Conv2D, x, f"{name}_conv", size, stride, filters=filters, kernel_size=size)
+    def pad(self, x: Op, name: str, padding: int) -> Op:
+        """Add zeros around what the layer `name` is going to see."""
+        return self.apply(ZeroPadding2D, name.rpartition("_")[0] + "_pad", x, padding=padding)
+
+    def conv(self, x: Op, name: str, filters: int, size: int, stride: int = 1, **fields: float) -> Op:
+        """Convolution."""
+        fields = {"use_bias": True} | fields
+        return self.window(Conv2D, x, f"{name}_conv", size, stride, filters=filters, kernel_size=size, **fields)
+
+    def norm(self, x: Op, name: str) -> Op:
+        """Batch norm."""
         return self.apply(BatchNormalization, f"{name}_bn", x, epsilon=self.architecture.epsilon)
+
+    def norm_relu(self, x: Op, name: str) -> Op:
+        """Batch norm and ReLU."""
+        return self.apply(ReLU, f"{name}_relu", self.norm(x, name))
+
+    def conv_norm(self, x: Op, name: str, filters: int, size: int, stride: int = 1, **fields: float) -> Op:
+        """Convolution and batch norm."""
+        fields = {"use_bias": self.architecture.conv_bias} | fields
+        return self.norm(self.conv(x, name, filters, size, stride, **fields), name)
+
+    def conv_norm_relu(self, x: Op, name: str, filters: int, size: int, stride: int = 1, **fields: float) -> Op:
+        """Convolution, batch norm and ReLU."""
+        return self.apply(ReLU, f"{name}_relu", self.conv_norm(x, name, filters, size, stride, **fields))
 
 
 def residual_block(tape: _Tape, x: Op, name: str, filters: int, stride: int) -> Op:
     """Write y = ReLU(F(x) + x), with a projection W x where F changes the shape (He et al. 2015, eq. 1 and 2)."""
-    block = tape.architecture.block
-    wide = filters * block.expansion
-    strides = (stride, 1) if block.strided_conv == 1 else (1, stride)
-
-    shortcut = x
-    if stride > 1 or x.output_shape[-1] != wide:
-        shortcut = tape.conv_bn(x, f"{name}_0", wide, 1, stride)
-    y = tape.conv_bn(x, f"{name}_1", filters, 1, strides[0])
-    y = tape.apply(ReLU, f"{name}_1_relu", y)
-    y = tape.conv_bn(y, f"{name}_2", filters, 3, strides[1])
-    y = tape.apply(ReLU, f"{name}_2_relu", y)
-    y = tape.conv_bn(y, f"{name}_3", wide, 1)
+    *inner, last = convolutions(tape.architecture.block, filters, stride)
+    shortcut, y = x, x
+    if stride > 1 or x.output_shape[-1] != last["filters"]:
+        pooled = tape.architecture.block.pooled_shortcut and stride > 1
+        if pooled:
+            shortcut = tape.apply(AveragePooling2D, f"{name}_0_pool", x, pool_size=stride, stride=stride)
+        shortcut = tape.conv_norm(shortcut, f"{name}_0", last["filters"], 1, 1 if pooled else stride)
+    for i, convolution in enumerate(inner, 1):
+        y = tape.conv_norm_relu(y, f"{name}_{i}", **convolution)
+    y = tape.conv_norm(y, f"{name}_{len(inner) + 1}", **last)
     y = tape.apply(Add, f"{name}_add", shortcut, y)
     return tape.apply(ReLU, f"{name}_out", y)
 
 
+def preactivated_block(tape: _Tape, x: Op, name: str, filters: int, stride: int) -> Op:
+    """Write y = F(x) + x with batch norm and ReLU first in F; a projection shares those (He et al. 2016, eq. 5)."""
+    *inner, last = convolutions(tape.architecture.block, filters, stride)
+    y = tape.norm_relu(x, f"{name}_preact")
+    if x.output_shape[-1] != last["filters"]:
+        shortcut = tape.conv(y, f"{name}_0", last["filters"], 1, stride)
+    elif stride > 1:
+        shortcut = tape.apply(MaxPooling2D, f"{name}_0_pool", x, pool_size=1, stride=stride)
+    else:
+        shortcut = x
+    for i, convolution in enumerate(inner, 1):
+        y = tape.conv_norm_relu(y, f"{name}_{i}", **convolution)
+    y = tape.conv(y, f"{name}_{len(inner) + 1}", **last)
+    return tape.apply(Add, f"{name}_out", shortcut, y)
+
+
+def convolutions(block: Block, filters: int, stride: int) -> list[dict[str, int]]:
+    """Return the fields of a block's convolutions: the last one widens, those between the ends may have groups.
+
+    Args:
+        block: the kind of block.
+        filters: those of its stage.
+        stride: its step in pixels.
+    """
+    last = len(block.kernel_sizes)
+    narrow = filters * block.group_width // 64 * block.groups
+    return [
+        {
+            "filters": filters * block.expansion if i == last else narrow,
+            "size": size,
+            "stride": stride if i == block.strided_conv else 1,
+            "groups": block.groups if 1 < i < last else 1,
+        }
+        for i, size in enumerate(block.kernel_sizes, 1)
+    ]
+
+
 def residual_stack(tape: _Tape, x: Op, name: str, stage: Stage) -> Op:
-    """The blocks of a stage; the first one alone takes the stage's stride."""
-    for i in range(stage.blocks):
-        x = residual_block(tape, x, f"{name}_block{i + 1}", stage.filters, stage.stride if i == 0 else 1)
+    """The blocks of a stage."""
+    block = preactivated_block if tape.architecture.block.preactivation else residual_block
+    for i, stride in enumerate(stage.strides, 1):
+        x = block(tape, x, f"{name}_block{i}", stage.filters, stride)
     return x
 
 
@@ -288,12 +362,16 @@ def resnet(architecture: Architecture) -> Graph:
         UsageError: the network would have more than `MAX_OPS` layers.
     """
     tape = _Tape(architecture)
-    stem = architecture.stem
+    stem, preactivation = architecture.stem, architecture.block.preactivation
 
     tape.stage = "stem"
     x = tape.append(InputLayer("input_layer", "stem", (), (architecture.image_size, architecture.image_size, 3)))
-    x = tape.conv_bn(x, "conv1", stem.filters, stem.kernel_size, stem.stride)
-    x = tape.apply(ReLU, "conv1_relu", x)
+    stride = stem.stride
+    for i in range(1, stem.convolutions):
+        x = tape.conv_norm_relu(x, f"conv1_{i}", stem.filters // 2, stem.kernel_size, stride)
+        stride = 1
+    last = tape.conv if preactivation else tape.conv_norm_relu  # before a block that begins with batch norm, none
+    x = last(x, "conv1", stem.filters, stem.kernel_size, stride)
     if stem.pool:
         x = tape.window(MaxPooling2D, x, "pool1_pool", 3, 2, pool_size=3)
 
@@ -302,6 +380,8 @@ def resnet(architecture: Architecture) -> Graph:
         x = residual_stack(tape, x, tape.stage, stage)
 
     tape.stage = "head"
+    if preactivation:
+        x = tape.norm_relu(x, "post")
     x = tape.apply(GlobalAveragePooling2D, "avg_pool", x)
     tape.apply(Dense, "predictions", x, units=architecture.head.classes)
     return Graph(architecture, _by_depth(tape.ops))

@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from resnet_cli import colours
 from resnet_cli.errors import ImageError
-from resnet_cli.pretrained import Fit
+from resnet_cli.pretrained import Fit, Resizing
 
 # What a person calls a picture, commonest first (JPEG covers MPO). Left out: what starts programs (EPS), documents,
 # video, and TGA, which has no signature, so that many a damaged file would pass for one.
@@ -48,7 +48,7 @@ MAX_SIDE = 1 << 18  # four times what a JPEG can have: resampling takes memory b
 
 MAX_SCANNED = 1 << 33  # pixels of all scans of a progressive JPEG; a usual one has 10 scans, this takes 10 s
 
-CROP = 0.875  # the share of the resized short side that the crop keeps: 224 of 256
+USUAL = Resizing()
 MAX_ASPECT = 16  # longer strips are cut to their middle first, or 1 x 20,000 would be resized to 256 x 5,120,000
 GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
 
@@ -81,13 +81,14 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters comes as an e
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler, logging prints Pillow's errors
 
 
-def decode(name: str | Path, size: int, fit: Fit) -> NDArray[np.uint8]:
+def decode(name: str | Path, size: int, fit: Fit, resizing: Resizing = USUAL) -> NDArray[np.uint8]:
     """Read an image file as `decode_stream` does.
 
     Args:
         name: the file.
         size: side of the square in pixels.
         fit: how the picture becomes square.
+        resizing: the network's wishes.
 
     Returns:
         RGB values from 0 to 255: (size, size, 3) uint8.
@@ -96,7 +97,7 @@ def decode(name: str | Path, size: int, fit: Fit) -> NDArray[np.uint8]:
         ImageError: of the kind `not_found`, `not_a_file`, `permission_denied` or one of `decode_stream`.
     """
     with _file(Path(name)) as file:
-        return decode_stream(file, size, fit)
+        return decode_stream(file, size, fit, resizing)
 
 
 def load(name: str | Path, enough: int) -> Image.Image:
@@ -116,15 +117,16 @@ def load(name: str | Path, enough: int) -> Image.Image:
         return _upright(file, enough)[0]
 
 
-def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
+def decode_stream(file: BinaryIO, size: int, fit: Fit, resizing: Resizing = USUAL) -> NDArray[np.uint8]:
     """Read the first frame of an image, turned upright, laid over white, in 8-bit RGB and square.
 
     Args:
         file: the bytes of one image; seekable.
         size: side of the square in pixels. An upright picture of exactly this size is not resampled.
-        fit: `crop` resizes the short side to size / 0.875 and keeps the middle, as torchvision's evaluation transform
-            does; `stretch` resizes both sides to size; `pad` resizes the long side to size and centres the picture on
-            ImageNet's mean colour. All resizing is bicubic with antialiasing.
+        fit: `crop` resizes the short side to size / crop and keeps the middle, as the evaluation transforms of
+            torchvision and timm do; `stretch` resizes both sides to size; `pad` resizes the long side to size and
+            centres the picture on ImageNet's mean colour.
+        resizing: the network's wishes; all resizing antialiases.
 
     Returns:
         RGB values from 0 to 255: (size, size, 3) uint8.
@@ -134,7 +136,7 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit) -> NDArray[np.uint8]:
             of an unsupported variant) or `too_large`.
     """
     with _decoding(file):
-        return np.array(_fitted(*_upright(file, ceil(HEADROOM * size / CROP)), size, fit))
+        return np.array(_fitted(*_upright(file, ceil(HEADROOM * size / resizing.crop)), size, fit, resizing))
 
 
 def is_image(path: str) -> bool:
@@ -148,15 +150,16 @@ def is_image(path: str) -> bool:
         return False
 
 
-def fitted(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+def fitted(image: Image.Image, size: int, fit: Fit, resizing: Resizing = USUAL) -> Image.Image:
     """Make an RGB picture square as `decode_stream` does.
 
     Args:
         image: the picture.
         size: side of the square in pixels.
         fit: how.
+        resizing: the network's wishes.
     """
-    return _fitted(image, (0, 0, *image.size), size, fit)
+    return _fitted(image, (0, 0, *image.size), size, fit, resizing)
 
 
 @contextmanager
@@ -316,39 +319,39 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _fitted(image: Image.Image, box: Box, size: int, fit: Fit) -> Image.Image:
+def _fitted(image: Image.Image, box: Box, size: int, fit: Fit, resizing: Resizing) -> Image.Image:
     """Make the part of a picture within the box square."""
     if image.size == (size, size):
         return image
+    method = Image.Resampling[resizing.interpolation.upper()]
     match fit:
         case Fit.CROP:
-            return _cropped(image, box, size)
+            return _cropped(image, box, size, int(size / resizing.crop), method)
         case Fit.STRETCH:
-            return image.resize((size, size), Image.Resampling.BICUBIC, box)
+            return image.resize((size, size), method, box)
         case Fit.PAD:
-            return _padded(image, box, size)
+            return _padded(image, box, size, method)
 
 
-def _cropped(image: Image.Image, box: Box, size: int) -> Image.Image:
-    """The rules of torchvision's Resize and CenterCrop, digit for digit."""
+def _cropped(image: Image.Image, box: Box, size: int, short: int, method: Image.Resampling) -> Image.Image:
+    """The rules of torchvision's Resize to a short side and CenterCrop, digit for digit."""
     left, top, right, bottom = box
     longest = MAX_ASPECT * min(right - left, bottom - top)
     beyond_x, beyond_y = max(0, right - left - longest) / 2, max(0, bottom - top - longest) / 2
     left, top, right, bottom = box = (left + beyond_x, top + beyond_y, right - beyond_x, bottom - beyond_y)
     width, height = right - left, bottom - top
-    short = round(size / CROP)
     # The long side is rounded down.
     scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
     x, y = round((scaled[0] - size) / 2), round((scaled[1] - size) / 2)
-    return image.resize(scaled, Image.Resampling.BICUBIC, box).crop((x, y, x + size, y + size))
+    return image.resize(scaled, method, box).crop((x, y, x + size, y + size))
 
 
-def _padded(image: Image.Image, box: Box, size: int) -> Image.Image:
+def _padded(image: Image.Image, box: Box, size: int, method: Image.Resampling) -> Image.Image:
     # Not ImageOps.pad: it rounds the short side of a thin picture down to nothing.
     left, top, right, bottom = box
     scale = size / max(right - left, bottom - top)
     width, height = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     square = Image.new("RGB", (size, size), GROUND)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC, box)
+    resized = image.resize((width, height), method, box)
     square.paste(resized, ((size - width) // 2, (size - height) // 2))
     return square

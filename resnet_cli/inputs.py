@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_cli import download, folders, images
 from resnet_cli.errors import ImageError, UsageError
-from resnet_cli.pretrained import Fit
+from resnet_cli.pretrained import Fit, Resizing
 
 STANDARD_INPUT = "-"
 MAX_STANDARD_INPUT = 256 << 20  # bytes; an endless pipe is no image
@@ -49,13 +49,14 @@ def is_one(names: list[str]) -> bool:
     return len(names) == 1 and not os.path.isdir(names[0]) and [*_expanded(names[0])] == names
 
 
-def decode(name: str, size: int, fit: Fit) -> NDArray[np.uint8]:
+def decode(name: str, size: int, fit: Fit, resizing: Resizing = images.USUAL) -> NDArray[np.uint8]:
     """Read the image that a name from `find` stands for.
 
     Args:
         name: a file, an http(s) address, or `-`.
         size: side of the square in pixels.
         fit: how the picture becomes square.
+        resizing: the network's wishes.
 
     Returns:
         RGB values from 0 to 255: (size, size, 3) uint8.
@@ -66,10 +67,10 @@ def decode(name: str, size: int, fit: Fit) -> NDArray[np.uint8]:
     if not name:  # which Path takes for the current folder
         raise ImageError("not_found", "expected the name of an image, received an empty one")
     if name == STANDARD_INPUT:
-        return images.decode_stream(_standard_input(), size, fit)
+        return images.decode_stream(_standard_input(), size, fit, resizing)
     if download.is_address(name):
-        return images.decode_stream(download.download(name), size, fit)
-    return images.decode(name, size, fit)
+        return images.decode_stream(download.download(name), size, fit, resizing)
+    return images.decode(name, size, fit, resizing)
 
 
 def listed(file: BufferedIOBase, nul: bool) -> Iterator[str]:

@@ -32,12 +32,16 @@ LAYERS: dict[str, Callable[[Any], layers.Layer]] = {
         op.kernel_size,
         strides=op.stride,
         padding="same" if op.padding else "valid",
+        groups=op.groups,
         use_bias=op.use_bias,
         name=op.name,
     ),
     "BatchNormalization": lambda op: layers.BatchNormalization(epsilon=op.epsilon, name=op.name),
     "ReLU": lambda op: layers.ReLU(name=op.name),
     "MaxPooling2D": lambda op: layers.MaxPooling2D(op.pool_size, strides=op.stride, name=op.name),
+    "AveragePooling2D": lambda op: layers.AveragePooling2D(
+        op.pool_size, strides=op.stride, padding="same", name=op.name
+    ),
     "Add": lambda op: layers.Add(name=op.name),
     "GlobalAveragePooling2D": lambda op: layers.GlobalAveragePooling2D(name=op.name),
     "Dense": lambda op: layers.Dense(op.units, activation="softmax", name=op.name),

@@ -13,10 +13,13 @@ from resnet_cli.architecture import Architecture
 from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph
 from resnet_cli.metadata import Metadata
-from resnet_cli.pretrained import CAFFE, IMAGENET, TINY
+from resnet_cli.pretrained import PREPROCESSING, PRETRAINED, TINY, TORCHVISION, Pretrained
 
 if TYPE_CHECKING:
     from resnet_cli.checkpoints import Arrays, Checkpoint
+
+
+Found = tuple[str, Path, Pretrained | None]  # the name that records report, the file, and its row if it is published
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
     """Find weights and read them.
 
     Args:
-        weights: `auto`, `imagenet`, `tiny`, or a file.
+        weights: `auto`, `imagenet`, `tiny`, a key of `PRETRAINED`, or a file.
         asked: arguments of `architecture.resnet` that the user gave; the rest is as the weights say.
         activity: is told what goes on.
 
@@ -70,12 +73,18 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
         UsageError: no network can be made of what was asked.
     """
     activity.report("Looking for weights")
+    row: Pretrained | None = None
     if weights in NAMED:
-        weights, path = NAMED[weights](asked, activity)
+        weights, path, row = NAMED[weights](asked, activity)
+    elif weights in PRETRAINED:
+        row = PRETRAINED[weights]
+        path = cache.fetch(row, activity)
     elif os.path.exists(weights):  # noqa: PTH110 - Path.exists raises on a name that is too long
         path = Path(weights)
     else:
-        raise ModelError(f"{weights}: neither a weights file nor one of {', '.join(NAMED)}")
+        raise ModelError(
+            f"{weights}: neither a weights file nor one of {', '.join(NAMED)}, nor a name of `resnet weights list`"
+        )
     activity.report(f"Reading {path}")
 
     @once
@@ -84,35 +93,65 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
 
         return checkpoints.read(path)
 
-    def own_metadata(_: Path) -> str | None:
-        metadata = read().metadata
-        return metadata.to_json() if metadata else None
-
-    text = store.remembered(path, "metadata", own_metadata)
-    own = None if text is None else Metadata.from_json(text)
+    own = _published(row) if row else _own_metadata(path, read)
     network = graph.resnet(described(own.architecture if own else None, asked))
     metadata = replace(own or default_metadata(network.architecture), architecture=network.architecture)
     return Model(network, metadata, weights, path, read)
 
 
 def default_metadata(of: Architecture) -> Metadata:
-    """Return what holds for a network that says nothing of itself: Keras's v1 preprocessing."""
-    return Metadata(of, labels.default_labels(of.head.classes), CAFFE)
+    """Return what holds for a network that says nothing of itself: the preprocessing of its published kin."""
+    variant = architecture.options(of).get("variant")
+    return Metadata(of, labels.default_labels(of.head.classes), PREPROCESSING.get(variant or "", TORCHVISION))
 
 
-def _imagenet(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
+def _published(row: Pretrained) -> Metadata:
+    described = architecture.resnet(name=row.network, image_size=row.image_size)
+    return Metadata(described, labels.default_labels(described.head.classes), row.preprocessing)
+
+
+def _own_metadata(path: Path, read: "Callable[[], Checkpoint]") -> Metadata | None:
+    """Return what a file says of itself, else what its arrays say, else None."""
+
+    def said(_: Path) -> str | None:
+        metadata = read().metadata or _recognised(read())
+        return metadata.to_json() if metadata else None
+
+    text = store.remembered(path, "metadata", said)
+    return None if text is None else Metadata.from_json(text)
+
+
+def _recognised(checkpoint: "Checkpoint") -> Metadata | None:
+    """Return the published network whose arrays these are; Keras's v1, which is told by its depth, is left out."""
+    for name, (_, variant) in architecture.NETWORKS.items():
+        if variant == "v1":
+            continue
+        published = graph.resnet(architecture.resnet(name=name))
+        bias = checkpoint.arrays.get(checkpoint.names(published)["predictions/bias"])
+        if bias is None or bias.ndim != 1:
+            continue
+        network = graph.resnet(architecture.resnet(name=name, classes=len(bias)))
+        if not checkpoint.faults(network):
+            known = (_published(row) for row in PRETRAINED.values() if row.network == name)
+            metadata = next(known, default_metadata(network.architecture))
+            ours = replace(network.architecture, image_size=metadata.architecture.image_size)
+            return replace(metadata, architecture=ours, labels=labels.default_labels(len(bias)))
+    return None
+
+
+def _imagenet(asked: dict[str, Any], activity: Activity) -> Found:
     wanted = architecture.resnet(**asked)
-    for row in IMAGENET.values():
-        if replace(wanted, image_size=224) == architecture.resnet(row.depth, variant=row.variant):
-            return row.name, cache.fetch(row, activity)
+    for row in PRETRAINED.values():
+        if replace(wanted, image_size=224) == architecture.resnet(name=row.network):
+            return "imagenet", cache.fetch(row, activity), row
     raise ModelError(f"no ImageNet weights are published for {wanted.name} with {wanted.head.classes} classes")
 
 
-def _tiny(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
-    return TINY.name, TINY.path
+def _tiny(asked: dict[str, Any], activity: Activity) -> Found:
+    return TINY.name, TINY.path, None
 
 
-def _auto(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
+def _auto(asked: dict[str, Any], activity: Activity) -> Found:
     """Find the weights that answer when none are named: the embedded ones where no network was asked for."""
     try:
         return _imagenet(asked, activity)
@@ -127,7 +166,7 @@ def _auto(asked: dict[str, Any], activity: Activity) -> tuple[str, Path]:
         return _tiny(asked, activity)
 
 
-NAMED: dict[str, Callable[[dict[str, Any], Activity], tuple[str, Path]]] = {
+NAMED: dict[str, Callable[[dict[str, Any], Activity], Found]] = {
     "auto": _auto,
     "imagenet": _imagenet,
     "tiny": _tiny,
@@ -146,8 +185,9 @@ def described(own: Architecture | None, asked: Mapping[str, Any]) -> Architectur
     if not asked:
         return own
     options = architecture.options(own)
-    if "depth" in asked:
-        del options["stages"]
+    replaced = {"depth": ("stages", "block"), "name": ("stages", "block", "variant", "stem"), "variant": ("stem",)}
+    for name in asked.keys() & replaced.keys():
+        options = {key: value for key, value in options.items() if key not in replaced[name]}
     return architecture.resnet(**{**options, **asked})
 
 
@@ -156,7 +196,7 @@ def _parameters(checkpoint: "Checkpoint", network: Graph) -> "Arrays":
     try:
         return checkpoint.parameters(network)
     except ModelError as error:
-        for depth in architecture.BLOCKS:
+        for depth in architecture.DEPTHS:
             if set(checkpoint.names(graph.resnet(architecture.resnet(depth))).values()) == checkpoint.arrays.keys():
                 raise ModelError(f"{error}\nIts layers are those of --depth {depth}.") from error
         raise

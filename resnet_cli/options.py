@@ -53,7 +53,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 TextFormat = Literal["table", "json"]
 NETWORK, IMAGES, OUTPUT, ENGINE, RECIPE = "Network", "Images", "Output", "Engine", "Recipe"
 
-Depth = Annotated[int | None, typer.Option(help="50, 101 or 152 (default 50).", rich_help_panel=NETWORK)]
+Depth = Annotated[int | None, typer.Option(help="18, 34, 50, 101 or 152 (default 50).", rich_help_panel=NETWORK)]
 Stages = Annotated[
     Any,
     typer.Option(parser=parse_stages, metavar="N,N,...", help="Blocks of each stage.", rich_help_panel=NETWORK),
@@ -61,9 +61,14 @@ Stages = Annotated[
 Width = Annotated[int | None, typer.Option(help="Filters of the first stage.", rich_help_panel=NETWORK)]
 Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
-VariantName = Annotated[str | None, typer.Option("--variant", help="v1 (Keras) or v1.5.", rich_help_panel=NETWORK)]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A network of `resnet models`.")]
+VariantName = Annotated[
+    str | None,
+    typer.Option("--variant", help="v1 (Keras), v1.5 (PyTorch), v2, c, d, wide...", rich_help_panel=NETWORK),
+]
+BlockKind = Annotated[str | None, typer.Option("--block", help="basic or bottleneck.", rich_help_panel=NETWORK)]
 Weights = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny or a file.", rich_help_panel=NETWORK)
+    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
 ]
 EngineName = Annotated[
     Literal["auto", "openvino", "keras"],
@@ -82,7 +87,7 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Threads that decode (default: cores).", rich_help_panel=ENGINE)
 ]
 FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
-Stem = Annotated[str | None, typer.Option(help="imagenet, small or cifar.", rich_help_panel=NETWORK)]
+Stem = Annotated[str | None, typer.Option(help="imagenet, deep, small or cifar.", rich_help_panel=NETWORK)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
@@ -95,9 +100,11 @@ Quiet = Annotated[
 
 
 NETWORK_OPTIONS = {
+    "name": Name,
     "depth": Depth,
     "variant": VariantName,
     "stages": Stages,
+    "block": BlockKind,
     "width": Width,
     "stem": Stem,
     "classes": Classes,
@@ -115,6 +122,8 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
     asked = given(**options)
     if {"depth", "stages"} <= asked.keys():
         raise UsageError("--depth and --stages both say how many blocks there are; give one of them")
+    if "name" in asked and (both := sorted(asked.keys() & {"depth", "stages", "variant", "block"})):
+        raise UsageError(f"{asked['name']} says what --{both[0]} says, too; give one of them")
     return asked
 
 

@@ -15,6 +15,7 @@ from resnet_cli.ahead import Ahead
 from resnet_cli.engines import Engine
 from resnet_cli.errors import ImageError, ModelError
 from resnet_cli.labels import Prediction
+from resnet_cli.metadata import Metadata
 from resnet_cli.models import Model
 from resnet_cli.pretrained import Fit
 
@@ -104,11 +105,11 @@ def answers(
     Raises:
         ModelError: the network's output is not a probability.
     """
-    size = model.metadata.architecture.image_size
+    size, resizing = model.metadata.architecture.image_size, model.metadata.preprocessing.resizing
 
     def decode(path: str) -> NDArray[np.uint8] | ImageError:
         try:
-            return inputs.decode(path, size, fit)
+            return inputs.decode(path, size, fit, resizing)
         except ImageError as error:
             return error
 
@@ -125,7 +126,7 @@ def answers(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def calibration(names: Iterable[str], fit: Fit) -> Callable[[int], NDArray[np.uint8]]:
+def calibration(names: Iterable[str], fit: Fit) -> Callable[[Metadata], NDArray[np.uint8]]:
     """Return what decodes the first images that can be read, up to `CALIBRATION_IMAGES`, for `engines.Setup`.
 
     Args:
@@ -133,11 +134,12 @@ def calibration(names: Iterable[str], fit: Fit) -> Callable[[int], NDArray[np.ui
         fit: how an image becomes square.
     """
 
-    def decode(size: int) -> NDArray[np.uint8]:
+    def decode(wanted: Metadata) -> NDArray[np.uint8]:
+        size, resizing = wanted.architecture.image_size, wanted.preprocessing.resizing
         decoded = []
         for path in inputs.find(names):
             with suppress(ImageError):
-                decoded.append(inputs.decode(path, size, fit))
+                decoded.append(inputs.decode(path, size, fit, resizing))
             if len(decoded) == CALIBRATION_IMAGES:
                 break
         return np.array(decoded)

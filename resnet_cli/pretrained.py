@@ -1,7 +1,7 @@
 """Published weights and what they want done to pixels, as data: a row a file (standard library only)."""
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -20,21 +20,36 @@ class Fit(StrEnum):
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """How the short side of an image is resized before its middle is cut out.
+
+    Args:
+        crop: the share of the resized short side that is kept, 0.1 to 1: 0.875 is 224 pixels of 256.
+        interpolation: between pixels, with antialiasing.
+    """
+
+    crop: float = 0.875
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+@dataclass(frozen=True)
 class Preprocessing:
-    """What a network wants done to pixels of 0 to 255: (pixel - mean) / std.
+    """What a network wants done to pixels of 0 to 255: resizing, then (pixel - mean) / std.
 
     Args:
         channels: order of the channels, of the input and of the numbers below.
         mean: subtracted from each channel.
         std: what each channel is then divided by.
+        resizing: of the whole image.
     """
 
     channels: Literal["RGB", "BGR"]
     mean: Triple
     std: Triple
+    resizing: Resizing = Resizing()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain strings and tuples of numbers, ready for JSON."""
+        """Return plain dicts, strings and tuples of numbers, ready for JSON."""
         return asdict(self)
 
     @classmethod
@@ -42,7 +57,7 @@ class Preprocessing:
         """Read what `to_dict` wrote.
 
         Args:
-            fields: what came out of JSON.
+            fields: what came out of JSON; `resizing` may be left out.
 
         Returns:
             The preprocessing.
@@ -50,15 +65,27 @@ class Preprocessing:
         Raises:
             ModelError: a field is missing, unknown or out of range.
         """
-        names = ["channels", "mean", "std"]
-        if not isinstance(fields, dict) or sorted(map(str, fields)) != names:
+        names = ["channels", "mean", "resizing", "std"]
+        if not isinstance(fields, dict) or sorted({"resizing", *map(str, fields)}) != names:
             raise ModelError(f"preprocessing must have the fields {', '.join(names)}, got {fields!r}")
         channels, mean, std = fields["channels"], _triple(fields["mean"], "mean"), _triple(fields["std"], "std")
         if channels not in ("RGB", "BGR"):
             raise ModelError(f"channels of preprocessing must be RGB or BGR, got {channels!r}")
         if min(std) <= 0:
             raise ModelError(f"std of preprocessing must be above zero, got {fields['std']!r}")
-        return cls(channels, mean, std)
+        return cls(channels, mean, std, _resizing(fields.get("resizing", asdict(Resizing()))))
+
+
+def _resizing(fields: Any) -> Resizing:
+    names = ["crop", "interpolation"]
+    if not isinstance(fields, dict) or sorted(map(str, fields)) != names:
+        raise ModelError(f"resizing must have the fields {', '.join(names)}, got {fields!r}")
+    crop, interpolation = fields["crop"], fields["interpolation"]
+    if type(crop) not in (int, float) or not 0.1 <= crop <= 1:
+        raise ModelError(f"crop of resizing must be from 0.1 to 1, got {crop!r}")
+    if interpolation not in ("bicubic", "bilinear"):
+        raise ModelError(f"interpolation of resizing must be bicubic or bilinear, got {interpolation!r}")
+    return Resizing(float(crop), interpolation)
 
 
 def _triple(numbers: Any, what: str) -> Triple:
@@ -72,11 +99,15 @@ def _triple(numbers: Any, what: str) -> Triple:
     raise ModelError(f"{what} of preprocessing must be three numbers, got {numbers!r}")
 
 
-# keras.applications.imagenet_utils.preprocess_input, mode "caffe".
+# keras.applications.imagenet_utils.preprocess_input, modes "caffe" and "tf".
 CAFFE = Preprocessing("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
+INCEPTION = Preprocessing("RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
 # What torchvision's networks, and ours, are trained with: means and deviations of the channels over ImageNet.
 TORCHVISION = Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+# What the published networks of a variant are trained with; all others with TORCHVISION.
+PREPROCESSING = {"v1": CAFFE, "v2": INCEPTION}
 
 
 @dataclass(frozen=True)
@@ -85,41 +116,71 @@ class Pretrained:
 
     Args:
         name: what `--weights` calls it.
-        depth, variant: the network it fits, as `architecture.resnet` takes them.
-        file: its name at home and in the cache.
+        network: a key of `architecture.NETWORKS`.
+        file: its name in the cache.
         url: its home.
-        md5: the hash its publisher gives.
+        repository: on the Hugging Face hub, which then has the file; else empty.
+        md5: the hash its publisher gives; empty for files of the hub, which names the hash itself.
         size_mb: megabytes (10^6 bytes) of the file, None where unknown.
+        image_size: side in pixels of the images that its accuracy was measured on.
         preprocessing: what it was trained with.
-        top1, top5: accuracy on the validation set of ImageNet in percent.
+        top1, top5: accuracy on the validation set of ImageNet in percent; None where unknown.
+        licence: SPDX identifier.
     """
 
     name: str
-    depth: int
-    variant: str
+    network: str
     file: str
     url: str
+    repository: str
     md5: str
     size_mb: int | None
+    image_size: int
     preprocessing: Preprocessing
     top1: float
-    top5: float
+    top5: float | None
+    licence: str
 
 
-def _imagenet(depth: int, md5: str, size_mb: int | None, top1: float, top5: float) -> Pretrained:
-    file = f"resnet{depth}_weights_tf_dim_ordering_tf_kernels.h5"
-    home = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-    return Pretrained("imagenet", depth, "v1", file, home + file, md5, size_mb, CAFFE, top1, top5)
+def _keras(
+    network: str, md5: str, top1: float, top5: float, *, size_mb: int | None = None, image_size: int = 224
+) -> Pretrained:
+    file = f"{network}_weights_tf_dim_ordering_tf_kernels.h5"
+    url = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{file}"
+    preprocessing, licence = (INCEPTION, "Apache-2.0") if network.endswith("v2") else (CAFFE, "MIT")
+    return Pretrained(network, network, file, url, "", md5, size_mb, image_size, preprocessing, top1, top5, licence)
 
 
-# MD5: WEIGHTS_HASHES in keras/src/applications/resnet.py. Accuracy: ImageNet validation set, short side 256 bicubic,
-# centre crop 224 (https://keras.io/api/applications gives them rounded).
-IMAGENET: dict[int, Pretrained] = {
-    row.depth: row
+def _timm(
+    name: str, network: str, image_size: int, resizing: Resizing, top1: float, top5: float | None, licence: str
+) -> Pretrained:
+    repository, file = f"timm/{name}", f"{name}.safetensors"
+    url = f"https://huggingface.co/{repository}/resolve/main/model.safetensors"
+    preprocessing = replace(TORCHVISION, resizing=resizing)
+    return Pretrained(name, network, file, url, repository, "", None, image_size, preprocessing, top1, top5, licence)
+
+
+_OLD, _NEW, _WHOLE = Resizing(0.875, "bilinear"), Resizing(0.965, "bilinear"), Resizing(1.0, "bicubic")
+
+# Of Keras: hashes are WEIGHTS_HASHES in keras/src/applications/resnet.py; accuracy with the short side 256 bicubic and
+# a centre crop of 224, v2 at 299 (https://keras.io/api/applications gives it rounded). Of timm: `pretrained_cfg` in
+# timm/models/resnet.py, accuracy in timm's results/results-imagenet.csv.
+PRETRAINED: dict[str, Pretrained] = {
+    row.name: row
     for row in (
-        _imagenet(50, "2cb95161c43110f7111970584f804107", 103, 74.93, 92.06),
-        _imagenet(101, "f1aeb4b969a6efcfb50fad2f0c20cfc5", None, 76.42, 92.79),
-        _imagenet(152, "100835be76be38e30d865e96f2aaae62", None, 76.60, 93.12),
+        _keras("resnet50", "2cb95161c43110f7111970584f804107", 74.93, 92.06, size_mb=103),
+        _keras("resnet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", 76.42, 92.79),
+        _keras("resnet152", "100835be76be38e30d865e96f2aaae62", 76.60, 93.12),
+        _keras("resnet50v2", "3ef43a0b657b3be2300d5770ece849e0", 75.96, 93.03, image_size=299),
+        _keras("resnet101v2", "6343647c601c52e1368623803854d971", 77.23, 93.82, image_size=299),
+        _keras("resnet152v2", "a49b44d1979771252814e80f8ec446f9", 78.03, 94.16, image_size=299),
+        _timm("resnet18.tv_in1k", "resnet18", 224, _OLD, 69.76, 89.08, "BSD-3-Clause"),
+        _timm("resnet34.tv_in1k", "resnet34", 224, _OLD, 73.31, 91.42, "BSD-3-Clause"),
+        _timm("resnet50.tv_in1k", "resnet50v1.5", 224, _OLD, 76.13, 92.86, "BSD-3-Clause"),
+        _timm("resnet50.tv2_in1k", "resnet50v1.5", 224, _NEW, 80.86, 95.43, "BSD-3-Clause"),
+        _timm("resnet50.a1_in1k", "resnet50v1.5", 288, _WHOLE, 81.24, 95.11, "Apache-2.0"),
+        _timm("resnet101.a1h_in1k", "resnet101v1.5", 288, _WHOLE, 82.80, None, "Apache-2.0"),
+        _timm("resnet152.a1h_in1k", "resnet152v1.5", 288, _WHOLE, 83.49, None, "Apache-2.0"),
     )
 }
 

@@ -17,8 +17,9 @@ class Conv2D(layers.Conv2D):  # type: ignore[misc]
     def convolution_op(self, inputs: Tensor, kernel: Any) -> Tensor:
         """Convolve (batch, height, width, channels)."""
         padding = [size // 2 for size in self.kernel_size] if self.padding == "same" else 0
-        weight = kernel.value.permute(3, 2, 0, 1)
-        return functional.conv2d(inputs.movedim(-1, 1), weight, None, self.strides, padding).movedim(1, -1)
+        weight, groups = kernel.value.permute(3, 2, 0, 1), self.groups
+        filtered = functional.conv2d(inputs.movedim(-1, 1), weight, None, self.strides, padding, groups=groups)
+        return filtered.movedim(1, -1)
 
 
 class MaxPooling2D(layers.MaxPooling2D):  # type: ignore[misc]

@@ -123,7 +123,8 @@ def compiled(run: Run, steps: int, parameters: Arrays | None) -> keras.Model:
     recipe = run.recipe
     keras.config.set_dtype_policy(POLICIES[recipe.precision])
     keras.utils.set_random_seed(recipe.seed)
-    model = keras_model.build(graph.resnet(run.architecture), any_size=True, kinds=_layers())
+    network = graph.resnet(run.architecture)
+    model = keras_model.build(network, any_size=True, kinds=_layers(network))
     for variable in model.variables:
         if parameters is not None and variable.path in parameters:
             variable.assign(parameters[variable.path])
@@ -139,12 +140,13 @@ def compiled(run: Run, steps: int, parameters: Arrays | None) -> keras.Model:
     return model
 
 
-def _layers() -> Mapping[str, Callable[[Any], layers.Layer]]:
+def _layers(network: graph.Graph) -> Mapping[str, Callable[[Any], layers.Layer]]:
     """Return Keras's layers, set up for learning.
 
     The last scale of each block is zero, so that a block begins as the identity (Goyal et al. 2017, "Accurate, Large
     Minibatch SGD", section 5.1). Probabilities are computed in f32 at any precision.
     """
+    last = {op.inputs[1] for op in network.ops if op.kind == "Add"}
     faster: Any = layers
     if keras.backend.backend() == "torch":
         from resnet_cli import torch_layers as faster
@@ -152,10 +154,10 @@ def _layers() -> Mapping[str, Callable[[Any], layers.Layer]]:
     def convolution(op: Any) -> layers.Layer:
         padding = "same" if op.padding else "valid"
         window = {"kernel_size": op.kernel_size, "strides": op.stride, "padding": padding}
-        return faster.Conv2D(op.filters, **window, use_bias=op.use_bias, name=op.name)
+        return faster.Conv2D(op.filters, **window, groups=op.groups, use_bias=op.use_bias, name=op.name)
 
     def normalization(op: Any) -> layers.Layer:
-        gamma = "zeros" if op.name.endswith("_3_bn") else "ones"
+        gamma = "zeros" if op.name in last else "ones"
         return faster.BatchNormalization(epsilon=op.epsilon, momentum=0.9, gamma_initializer=gamma, name=op.name)
 
     return keras_model.LAYERS | {

@@ -100,7 +100,7 @@ def test_random_weights_made_photos_and_another_engine() -> None:
         (["--runs", "0"], 2, "--runs"),
         (["--precision", "f16"], 2, "f16"),
         (["--against", "torch"], 2, "torch"),
-        (["--weights", "none", "--depth", "18"], 2, "depth must be one of 50, 101, 152"),
+        (["--weights", "none", "--depth", "19"], 2, "depth must be one of 18, 34, 50, 101, 152"),
         (["--weights", "tiny", "--images", "nowhere"], 2, "nowhere: expected images, found none that can be read"),
         (["--weights", "nothing.h5"], 3, "nothing.h5: neither a weights file nor one of"),
     ],

@@ -20,11 +20,13 @@ import pytest
 
 from resnet_cli import cache
 from resnet_cli.errors import ModelError
-from resnet_cli.pretrained import IMAGENET
+from resnet_cli.pretrained import PRETRAINED
 
 PAYLOAD = bytes(range(256)) * 400
 FILE = "weights.h5"
-ROW = dataclasses.replace(IMAGENET[50], file=FILE, md5=hashlib.md5(PAYLOAD).hexdigest(), url=f"http://home/{FILE}")
+ROW = dataclasses.replace(
+    PRETRAINED["resnet50"], file=FILE, md5=hashlib.md5(PAYLOAD).hexdigest(), url=f"http://home/{FILE}"
+)
 LONG = 30.0
 
 Use = Callable[[str], None]
@@ -400,7 +402,7 @@ FETCH = f"""
 import dataclasses, socket, threading, time
 from resnet_cli import cache, errors, pretrained
 def fetch(url):
-    row = dataclasses.replace(pretrained.IMAGENET[50], file=url.split("/")[3], md5="{ROW.md5}", url=url)
+    row = dataclasses.replace(pretrained.PRETRAINED['resnet50'], file=url.split("/")[3], md5="{ROW.md5}", url=url)
     started = time.monotonic()
     try:
         print(cache.fetch(row))

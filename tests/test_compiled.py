@@ -183,7 +183,7 @@ def test_bf16_warns_where_the_processor_has_none(resnet: Any, weights: Path) -> 
 def test_int8(network: graph.Graph, parameters: dict[str, NDArray[Any]], tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="needs the extra int8")
     exact = networks.start("openvino", network, parameters, tmp_path).predict(_pictures(64))
-    setup = {"precision": Precision.INT8, "calibration": lambda size: _pictures(32)}
+    setup = {"precision": Precision.INT8, "calibration": lambda *_: _pictures(32)}
     engine = networks.start("openvino", network, parameters, tmp_path, **setup)
     close = engine.predict(_pictures(64))
     assert engine.precision == "int8"

@@ -1,6 +1,7 @@
 """Pictures are made here with known pixels, so that what `images` must return follows from their making."""
 
 import contextlib
+import math
 import os
 import socket
 import struct
@@ -312,9 +313,9 @@ def test_the_exact_size_is_untouched(fit: Fit) -> None:
 
 
 def torchvision_crop(image: Image.Image, size: int) -> np.ndarray:
-    """Resize(round(size / 0.875), bicubic) and CenterCrop(size), as torchvision.transforms documents them."""
+    """Resize(floor(size / 0.875), bicubic), as timm does, and CenterCrop(size), as torchvision documents them."""
     width, height = image.size
-    short = round(size / 0.875)
+    short = math.floor(size / 0.875)
     if width <= height:
         new_width, new_height = short, int(short * height / width)
     else:
@@ -336,7 +337,7 @@ def test_crop_is_torchvisions(width: int, height: int, size: int) -> None:
     [(224, 256, 256, 16, 16), (224, 256, 512, 16, 144), (224, 301, 256, 38, 16), (64, 73, 74, 4, 5)],
 )
 def test_crop_keeps_the_middle(size: int, width: int, height: int, left: int, top: int) -> None:
-    """Where the short side is already round(size / 0.875), nothing is resized. Halves are rounded to even."""
+    """Where the short side is already size / 0.875, nothing is resized. Halves are rounded to even."""
     image = noise(width, height)
     expected = np.asarray(image)[top : top + size, left : left + size]
     np.testing.assert_array_equal(read(encoded(image), size), expected)

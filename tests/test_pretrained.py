@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from resnet_cli import architecture
 from resnet_cli.errors import ModelError
-from resnet_cli.pretrained import CAFFE, IMAGENET, Preprocessing
+from resnet_cli.pretrained import CAFFE, INCEPTION, PRETRAINED, TORCHVISION, Preprocessing, Resizing
 
 
 def test_pretrained_needs_the_standard_library_only() -> None:
@@ -22,14 +23,36 @@ def test_pretrained_needs_the_standard_library_only() -> None:
 def test_rows_are_the_published_ones(shared: Path) -> None:
     facts = (shared / "facts" / "weights.md").read_text("utf-8")
     home = re.search(r"https://\S+/resnet/", facts)[0]
-    for depth, row in IMAGENET.items():
-        name, size, md5, top1, top5 = re.search(
-            rf"\| resnet{depth} \| (\S+?\.h5)(?: \(([\d,]+) bytes\))? \| (\w+) \| (\S+) \| (\S+) \|", facts
-        ).groups()
-        assert (row.name, row.depth, row.variant, row.preprocessing) == ("imagenet", depth, "v1", CAFFE)
-        assert (row.file, row.url, row.md5) == (name, home + name, md5)
+    published = re.findall(r"\| (\w+) \| (\S+?\.h5)(?: \(([\d,]+) bytes\))? \| (\w+) \| (\S+) \| (\S+) \|", facts)
+    assert len(published) == 6
+    for network, file, size, md5, top1, top5 in published:
+        row = PRETRAINED[network]
+        assert (row.file, row.url, row.md5, row.network) == (file, home + file, md5, network)
         assert (row.top1, row.top5) == (float(top1), float(top5))
-        assert row.size_mb == (size and round(int(size.replace(",", "")) / 1e6))
+        assert row.size_mb == (round(int(size.replace(",", "")) / 1e6) if size else None)
+        assert row.preprocessing == (INCEPTION if "v2" in network else CAFFE)
+        assert row.image_size == (299 if "v2" in network else 224)
+
+
+def test_rows_of_the_hub_are_the_published_ones(shared: Path) -> None:
+    facts = (shared / "facts" / "weights.md").read_text("utf-8")
+    evaluated = r"\| ([\w., ]+_in1k) \| .* \| (\d+), (\w+), crop (\S+?)(?: \(.*\))? \| (\S.*?) \| (.*?) ?\|"
+    published = {}
+    for names, *fields in re.findall(evaluated, facts):
+        for name, top1, top5 in zip(names.split(", "), *(field.split(", ") for field in fields[3:]), strict=True):
+            published[name] = (*fields[:3], top1, top5)  # of two evaluations the last, which is the better one
+    rows = {name: row for name, row in PRETRAINED.items() if row.repository}
+    assert rows.keys() == published.keys()
+    for name, (size, interpolation, crop, top1, top5) in published.items():
+        row = rows[name]
+        assert row.preprocessing.resizing == Resizing(float(crop), interpolation)
+        assert (row.image_size, row.top1, row.top5) == (int(size), float(top1), float(top5) if top5 else None)
+        assert (row.repository, row.preprocessing.mean) == (f"timm/{name}", TORCHVISION.mean)
+        assert row.network.removesuffix("v1.5") == name.partition(".")[0]
+
+
+def test_each_row_is_of_a_known_network() -> None:
+    assert {row.network for row in PRETRAINED.values()} <= architecture.NETWORKS.keys()
 
 
 def test_preprocessing_goes_through_json() -> None:
@@ -48,14 +71,19 @@ def test_preprocessing_goes_through_json() -> None:
         {"mean": [1, 2, 10**400]},
         {"std": [1, 0, 1]},
         {"more": 1},
+        {"resizing": None},
+        {"resizing": {"crop": 0.875}},
+        {"resizing": {"crop": 0, "interpolation": "bicubic"}},
+        {"resizing": {"crop": 1.5, "interpolation": "bicubic"}},
+        {"resizing": {"crop": 1, "interpolation": "nearest"}},
     ],
 )
 def test_preprocessing_refuses_nonsense(change: dict[str, object]) -> None:
-    with pytest.raises(ModelError, match="preprocessing"):
+    with pytest.raises(ModelError, match=r"preprocessing|resizing"):
         Preprocessing.from_dict(CAFFE.to_dict() | change)
 
 
 @pytest.mark.parametrize("fields", [None, [], "RGB", {}, {1: 2}])
 def test_preprocessing_refuses_what_is_none(fields: object) -> None:
-    with pytest.raises(ModelError, match="must have the fields channels, mean, std"):
+    with pytest.raises(ModelError, match="must have the fields channels, mean, resizing, std"):
         Preprocessing.from_dict(fields)
