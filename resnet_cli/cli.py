@@ -111,7 +111,7 @@ def build(
     ] = "none",
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The file: .keras, .weights.h5 or .safetensors.", rich_help_panel=OUTPUT),
+        typer.Option("-o", "--output", help="The file: .keras, .safetensors, .h5, .xml...", rich_help_panel=OUTPUT),
     ] = Path("model.keras"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
@@ -119,8 +119,8 @@ def build(
     from resnet_cli import build
 
     with terminal.libraries_muted(), terminal.Activity("Describing the network") as activity:
-        network = build.build(output, weights, asked, force=force, activity=activity)
-    render.built(network, output)
+        network, size = build.build(output, weights, asked, force=force, activity=activity)
+    render.built(network, output, size)
 
 
 @_command(

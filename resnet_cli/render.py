@@ -165,11 +165,11 @@ def table_text(record: "Record") -> str:
 RECORDS = {"table": Layout(table_text), **LAYOUTS}
 
 
-def built(network: Graph, path: Path) -> None:
+def built(network: Graph, path: Path, bytes_written: int) -> None:
     """Say on stderr what was written."""
     if terminal.verbosity > terminal.QUIET:
         parameters = _count(totals(network.ops).parameters)
-        size = decimal(path.stat().st_size)
+        size = decimal(bytes_written)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         terminal.err.print(Text(text), soft_wrap=True)
 
