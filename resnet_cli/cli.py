@@ -111,7 +111,7 @@ def build(
     ] = "none",
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The file: .keras, .safetensors, .h5, .xml...", rich_help_panel=OUTPUT),
+        typer.Option("-o", "--output", help="The file: .keras, .safetensors, .h5, .onnx...", rich_help_panel=OUTPUT),
     ] = Path("model.keras"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
 ) -> None:

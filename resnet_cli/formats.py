@@ -88,6 +88,12 @@ def _by_openvino(path: Path, model: Model, images: Images, activity: Activity) -
     return compiled.answer(path, images)
 
 
+def _by_onnx_runtime(path: Path, model: Model, images: Images, activity: Activity) -> Probabilities:
+    from resnet_cli import onnx_model
+
+    return onnx_model.answer(path, images)
+
+
 # By suffix; of two that fit a name, the first is meant.
 FORMATS = {
     ".keras": Format("resnet_cli.keras_model:write", _by_keras),
@@ -95,6 +101,7 @@ FORMATS = {
     ".h5": Format("resnet_cli.checkpoints:write_legacy_h5", _by_engine),
     ".safetensors": Format("resnet_cli.checkpoints:write_safetensors", _by_engine),
     ".xml": Format("resnet_cli.compiled:write", _by_openvino, companions=(".bin",)),
+    ".onnx": Format("resnet_cli.onnx_model:write", _by_onnx_runtime),
 }
 
 # By whose names the arrays get.
