@@ -20,6 +20,7 @@ from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
     from resnet_cli.benchmark import Benchmark
+    from resnet_cli.convert import Converted
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
     from resnet_cli.output import Write
@@ -172,6 +173,22 @@ def built(network: Graph, path: Path, bytes_written: int) -> None:
         size = decimal(bytes_written)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         terminal.err.print(Text(text), soft_wrap=True)
+
+
+def converted_json(converted: "Converted") -> None:
+    """Print what was converted as one JSON object."""
+    _write(safe_json(asdict(converted)) + "\n")
+
+
+def converted_line(converted: "Converted") -> None:
+    """Print what was converted as a line."""
+    size, difference = decimal(converted.bytes), f"{converted.largest_difference:.1g}"
+    labels = f"{converted.top_label} (before: {converted.source_top_label})"
+    text = f"{converted.path}: {size}, largest difference of probability {difference}, {labels}"
+    terminal.out.print(Text(printable(text)), soft_wrap=True)
+
+
+CONVERSIONS = {"table": converted_line, "json": converted_json}
 
 
 def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:

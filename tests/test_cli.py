@@ -17,7 +17,7 @@ from resnet_cli import architecture, graph
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 SMALL = ("--stages", "1,1,1,1", "--width", "4", "--image-size", "32")
-COMMANDS = ("build", "summary", "predict", "evaluate", "train", "benchmark")
+COMMANDS = ("build", "summary", "predict", "evaluate", "train", "benchmark", "convert")
 
 
 @pytest.fixture(scope="module")
