@@ -158,6 +158,9 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
     ] = False,
+    features: Annotated[
+        Path | None, typer.Option(help="Write what the last layer sees: NPZ.", rich_help_panel=OUTPUT)
+    ] = None,
     engine: EngineName = "auto",
     precision: PrecisionName = "f32",
     calibrate: Calibrate = None,
@@ -169,7 +172,7 @@ def predict(
 
     interrupts.watch()
     given = image or []
-    wanted = bulk.Wanted(output_format, output, resume, top_k, min_probability, shard)
+    wanted = bulk.Wanted(output_format, output, resume, top_k, min_probability, shard, features)
     names = bulk.names(given, files_from, nul)
     many = files_from is not None or not inputs.is_one(given)
     options = {"fit": fit, "batch_size": batch_size, "workers": workers}

@@ -232,6 +232,11 @@ class Graph:
         """All arrays of the network by name, in order."""
         return {parameter.name: parameter for op in self.ops for parameter in op.parameters}
 
+    @property
+    def features(self) -> str:
+        """Name of the op whose output the head sees."""
+        return self.ops[-1].inputs[0]
+
 
 class _Tape:
     """Writes down each op that the forward pass applies, and what all layers of a network share."""
