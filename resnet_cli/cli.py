@@ -94,6 +94,14 @@ def summary(
         render.summary_table(network, expand=expand)
 
 
+@app.command("models", epilog=examples_text("resnet models", "resnet models --format json"))
+def list_models(output_format: Format = "table") -> None:
+    """List the published networks: what they cost, how good they are, what weights there are."""
+    from resnet_cli import catalogue
+
+    render.MODELS[output_format](catalogue.networks())
+
+
 @_command(
     *NETWORK_OPTIONS,
     examples=(

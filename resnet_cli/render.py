@@ -20,6 +20,7 @@ from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
     from resnet_cli.benchmark import Benchmark
+    from resnet_cli.catalogue import Network
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
     from resnet_cli.output import Write
@@ -306,3 +307,45 @@ def cache_table(parts: Iterable["Part"]) -> None:
 
 
 CACHES = {"table": cache_table, "json": cache_json}
+
+
+def models_json(networks: Iterable["Network"]) -> None:
+    """Print published networks as a JSON array."""
+    rows = [
+        {"name": network.name, "depth": network.depth, "variant": network.variant, **asdict(network.totals)}
+        | {
+            "weights": [
+                {"name": row.name, "image_size": row.image_size, "top1": row.top1, "top5": row.top5, "url": row.url}
+                for row in network.weights
+            ]
+        }
+        for network in networks
+    ]
+    _write("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
+
+
+def models_table(networks: Iterable["Network"]) -> None:
+    """Print published networks as a table: a row a file of weights."""
+    table = Table(caption="Top-1 accuracy on ImageNet's validation set, in percent.", caption_justify="left")
+    columns = ["network", "variant", "params", "MACs", "top-1", "weights"]
+    for width, dropped in {79: "variant", 69: "MACs"}.items():
+        if terminal.out.width < width:
+            columns.remove(dropped)
+    for column in columns:
+        left = column in ("network", "variant", "weights")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    for network in networks:
+        cells = {
+            "network": network.name,
+            "variant": network.variant,
+            "params": f"{network.totals.parameters / 1e6:.1f} M",
+            "MACs": f"{network.totals.macs / 1e9:.2f} G",
+        }
+        for row in network.weights or (None,):
+            known = {"top-1": f"{row.top1:.2f}", "weights": row.name} if row else {}
+            table.add_row(*((cells | known).get(column, "") for column in columns))
+            cells = {}
+    terminal.out.print(table)
+
+
+MODELS = {"table": models_table, "json": models_json}
