@@ -68,8 +68,7 @@ def _resnet(
     *NETWORK_OPTIONS,
     examples=(
         "resnet summary",
-        "resnet summary resnet50v2",
-        "resnet summary --depth 101 --expand",
+        "resnet summary resnet50v2 --expand",
         "resnet summary --stages 2,2,2,2 --width 32 --image-size 64 --format json",
     ),
 )
@@ -102,7 +101,6 @@ def list_models(output_format: Format = "table") -> None:
     examples=(
         "resnet build -o resnet50.keras",
         "resnet build resnet34 -o resnet34.keras",
-        "resnet build --depth 101 --weights imagenet -o resnet101.safetensors",
         "resnet build --stages 2,2,2,2 --width 32 --classes 10 -o small.keras",
     ),
 )
