@@ -73,7 +73,7 @@ def build(out: Path, weights: str, asked: dict[str, Any], activity: Activity, *,
         else:
             model = models.load(weights, asked, activity)
             network, parameters, metadata = model.graph, model.parameters, model.metadata
-        if (count := graph.totals(network.ops).parameters) > MAX_PARAMETERS:
+        if (count := network.totals.parameters) > MAX_PARAMETERS:
             raise UsageError(f"a network to build may have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
 
         activity.report("Importing Keras")

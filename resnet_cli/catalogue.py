@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from resnet_cli import architecture, graph
-from resnet_cli.graph import Totals
+from resnet_cli.ops import Totals
 from resnet_cli.pretrained import PRETRAINED, Pretrained
 
 
@@ -32,7 +32,7 @@ def networks() -> tuple[Network, ...]:
             name,
             depth,
             variant,
-            graph.totals(graph.resnet(architecture.resnet(name=name)).ops),
+            graph.resnet(architecture.resnet(name=name)).totals,
             tuple(row for row in PRETRAINED.values() if row.network == name),
         )
         for name, (depth, variant) in architecture.NETWORKS.items()

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli import interrupts, terminal
-from resnet_cli.graph import Graph, totals
+from resnet_cli.graph import Graph
+from resnet_cli.ops import totals
 from resnet_cli.records import LAYOUTS, Layout, safe_json
 from resnet_cli.terminal import printable
 
@@ -50,7 +51,7 @@ def summary_json(network: Graph) -> None:
         "model": architecture.name,
         "image_size": architecture.image_size,
         "classes": architecture.head.classes,
-        "totals": asdict(totals(network.ops)),
+        "totals": asdict(network.totals),
     }
     rows = ",\n".join(f"  {safe_json(layer)}" for layer in layers)
     _write(f'{safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
@@ -62,7 +63,7 @@ def summary_table(network: Graph, *, expand: bool) -> None:
     table = Table(title=f"{architecture.name}, {architecture.image_size} x {architecture.image_size}", show_footer=True)
     columns = ["layer", "kind"] if expand else ["stage", "blocks"]
     columns += ["output", "parameters", "trainable", "MACs"]
-    footers = dict(zip(columns[3:], map(_count, astuple(totals(network.ops))), strict=True))
+    footers = dict(zip(columns[3:], map(_count, astuple(network.totals)), strict=True))
     for width, dropped in {110 if expand else 78: ("kind", "trainable"), 66: ("blocks",), 57: ("output",)}.items():
         if terminal.out.width < width:
             columns = [column for column in columns if column not in dropped]
@@ -169,7 +170,7 @@ RECORDS = {"table": Layout(table_text), **LAYOUTS}
 def built(network: Graph, path: Path) -> None:
     """Say on stderr what was written."""
     if terminal.verbosity > terminal.QUIET:
-        parameters = _count(totals(network.ops).parameters)
+        parameters = _count(network.totals.parameters)
         size = decimal(path.stat().st_size)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         terminal.err.print(Text(text), soft_wrap=True)
