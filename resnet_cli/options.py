@@ -128,7 +128,7 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def command(
-    app: typer.Typer, *network: str, examples: tuple[str, ...]
+    app: typer.Typer, *network: str, examples: tuple[str, ...], called: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that takes options of the network, given to it as `asked`, and those of verbosity.
 
@@ -136,12 +136,15 @@ def command(
         app: where to.
         network: keys of `NETWORK_OPTIONS`; they stand in the help where `asked` stands among the parameters.
         examples: lines that end its help.
+        called: its name, where it is not the function's.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def whole(verbose: bool, quiet: bool, **arguments: Any) -> None:
-            function(asked=_asked({name: arguments.pop(name) for name in network}), **arguments)
+            if network:
+                arguments["asked"] = _asked({name: arguments.pop(name) for name in network})
+            function(**arguments)
 
         def option(name: str, annotation: Any, default: bool | None) -> inspect.Parameter:
             return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -155,6 +158,6 @@ def command(
         parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
         whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command(epilog=examples_text(*examples))(whole)
+        return app.command(called, epilog=examples_text(*examples))(whole)
 
     return register
