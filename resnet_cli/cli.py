@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.filesize import decimal
 
-from resnet_cli import __version__, interrupts, render, terminal
+from resnet_cli import __version__, cli_weights, interrupts, render, terminal
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.options import (
     COMPUTING_OPTIONS,
@@ -348,6 +348,7 @@ cache_app = typer.Typer(
     name="cache", help="What is kept between runs: weights, compiled networks.", no_args_is_help=True
 )
 app.add_typer(cache_app)
+app.add_typer(cli_weights.app)
 
 
 @cache_app.command("info", epilog=examples_text("resnet cache info", "resnet cache info --format json"))

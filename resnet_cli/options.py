@@ -143,7 +143,7 @@ def _asked(**options: Any) -> dict[str, Any]:
 
 
 def command(
-    app: typer.Typer, *shared: str, examples: tuple[str, ...]
+    app: typer.Typer, *shared: str, examples: tuple[str, ...], called: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that takes options that others take as well, and those of verbosity.
 
@@ -152,6 +152,7 @@ def command(
         shared: keys of `NETWORK_OPTIONS`, given to it as `asked`, and fields of `Computing`, given as `computing`;
             they stand in the help where these stand among its parameters.
         examples: lines that end its help.
+        called: its name, where it is not the function's.
     """
     network = [name for name in shared if name in NETWORK_OPTIONS]
     computing = [field for field in fields(Computing) if field.name in shared]
@@ -182,6 +183,6 @@ def command(
         parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
         whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command(epilog=examples_text(*examples))(whole)
+        return app.command(called, epilog=examples_text(*examples))(whole)
 
     return register

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from resnet_cli.predict import Record
     from resnet_cli.store import Part
     from resnet_cli.train import Trained
+    from resnet_cli.weights import Checked, Listed
 
 
 def _write(text: str) -> None:
@@ -350,3 +351,44 @@ def models_table(networks: Iterable["Network"]) -> None:
 
 
 MODELS = {"table": models_table, "json": models_json}
+
+
+def weights_json(listed: Iterable["Listed"]) -> None:
+    """Print what weights there are as one JSON array."""
+    rows = [asdict(each) | {"cached": each.path is not None, "path": each.path and str(each.path)} for each in listed]
+    _write("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
+
+
+def weights_table(listed: Iterable["Listed"]) -> None:
+    """Print what weights there are as a table."""
+    table = Table(caption="top-1 in %: of tiny on 200 classes, of all others on ImageNet's 1000")
+    columns = ["name", "network", "size", "image", "top-1", "licence", "cached"]
+    if terminal.out.width < 92:
+        columns.remove("network")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("size", "image", "top-1") else "left")
+    for each in listed:
+        cells = {
+            "name": each.name,
+            "network": each.network,
+            "size": f"{each.size_mb} MB" if each.size_mb else "",
+            "image": str(each.image_size),
+            "top-1": f"{each.top1:.2f}",
+            "licence": each.licence,
+            "cached": "yes" if each.path else "",
+        }
+        table.add_row(*(cells[column] for column in columns))
+    terminal.out.print(table)
+
+
+WEIGHTS = {"table": weights_table, "json": weights_json}
+
+
+def path(path: Path) -> None:
+    """Print the name of a file."""
+    terminal.out.print(Text(printable(str(path))), soft_wrap=True)
+
+
+def checked(checked: "Checked") -> None:
+    """Print whether a file of weights is whole."""
+    terminal.out.print(Text(printable(f"{checked.name}: {checked.fault or 'whole'}, {checked.path}")), soft_wrap=True)
