@@ -35,6 +35,7 @@ from resnet_cli import (
 from resnet_cli.engines import Precision, Setup
 from resnet_cli.errors import ModelError
 from resnet_cli.models import Model
+from resnet_cli.ops import Op
 from resnet_cli.pretrained import Fit
 from resnet_cli.terminal import Activity, libraries_muted
 
@@ -69,7 +70,7 @@ def onnx_network(model: Model) -> bytes:
     output = {first.name: first.name}  # of each op by name: a folded batch norm's is that of its convolution
     nodes, arrays = [], []
 
-    def node(kind: str, op: graph.Op, *constants: NDArray[Any], **attributes: Any) -> None:
+    def node(kind: str, op: Op, *constants: NDArray[Any], **attributes: Any) -> None:
         for index, constant in enumerate(constants):
             arrays.append(numpy_helper.from_array(np.ascontiguousarray(constant), f"{op.name}_{index}"))
         names = [output[name] for name in op.inputs] + [f"{op.name}_{index}" for index in range(len(constants))]

@@ -88,6 +88,8 @@ class Block:
             raise UsageError("groups divide the inner convolutions; a basic block has none")
         _require_flag(self.preactivation, "preactivation")
         _require_flag(self.pooled_shortcut, "pooled_shortcut")
+        if self.preactivation and self.pooled_shortcut:
+            raise UsageError("a pre-activated block has no pooled shortcut")
 
 
 @dataclass(frozen=True)

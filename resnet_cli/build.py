@@ -34,7 +34,7 @@ def build(
     with files.replacing(*chosen.files(out)) as unfinished:
         model = None if weights == "none" else models.load(weights, asked, activity)
         network = model.graph if model else graph.resnet(architecture.resnet(**asked))
-        if (count := graph.totals(network.ops).parameters) > MAX_PARAMETERS:
+        if (count := network.totals.parameters) > MAX_PARAMETERS:
             raise UsageError(f"a network to build may have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
         if model:
             parameters, metadata = model.parameters, model.metadata

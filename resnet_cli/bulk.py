@@ -28,6 +28,7 @@ class Wanted:
         top_k: predictions an image.
         min_probability: below it the answer is unknown.
         shard: which of how many shares of the images.
+        features: the file of features to write besides, or None.
     """
 
     layout: str
@@ -36,6 +37,7 @@ class Wanted:
     top_k: int
     min_probability: float
     shard: tuple[int, int] | None
+    features: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_probability <= 1:  # not a number is neither
@@ -44,6 +46,12 @@ class Wanted:
             raise UsageError("--resume goes on with a file; name it with -o")
         if self.resume and not self.resumable:
             raise UsageError(f"--resume goes on with {' or '.join(RESUMABLE)}, not with {self.layout}")
+        if self.features:
+            if self.features.suffix != ".npz":
+                raise UsageError(f"{self.features}: the name must end with .npz")
+            if self.resume:
+                raise UsageError("--features writes a file of all images at once; leave out --resume")
+            files.check(self.features)
         if not self.path:
             return
         try:
@@ -150,6 +158,10 @@ def run(
     try:
         with ExitStack() as stack:
             write = stack.enter_context(_opened(wanted, settings, kept))
+            if wanted.features:
+                from resnet_cli import features
+
+                answered = map(stack.enter_context(features.writing(wanted.features)), answered)
             # Where the results are shown themselves, they are the progress.
             shown = wanted.path or not sys.stdout.isatty()
             progress = stack.enter_context(terminal.Counting("Classifying")).count if shown else lambda done: None

@@ -1,15 +1,17 @@
 """Published weights on this machine: found, checked, downloaded once; a failed download is remembered."""
 
 import contextlib
+import json
 import os
-import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from resnet_cli import internet
-from resnet_cli.errors import ModelError
+from resnet_cli import files, hub, internet
+from resnet_cli.errors import ModelError, ResnetError, UsageError
 from resnet_cli.pretrained import Pretrained
 from resnet_cli.store import cache_dir, digest
 
@@ -39,8 +41,98 @@ class Progress(Protocol):
         """Everything has come."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A file of weights in a cache.
+
+    Args:
+        path: the file.
+        algorithm: of the hash.
+        hash: what it should be, in hexadecimal digits.
+        whole: whether it is.
+    """
+
+    path: Path
+    algorithm: str
+    hash: str
+    whole: bool
+
+
+def own_file(row: Pretrained) -> Path:
+    """Return where our own cache has the file of a row."""
+    return cache_dir() / "weights" / row.file
+
+
+def find(row: Pretrained) -> Kept | None:
+    """Return the file of a row from the caches, a damaged one only where no other is whole.
+
+    Args:
+        row: which weights.
+
+    Raises:
+        ModelError: there is a file that cannot be read.
+    """
+    damaged = None
+    for path, algorithm, expected in _places(row):
+        found = _digest(path, algorithm)
+        if found == expected:
+            if row.repository:
+                record(row, path, expected)
+            return Kept(path, algorithm, expected, whole=True)
+        if found:
+            damaged = damaged or Kept(path, algorithm, expected, whole=False)
+    return damaged
+
+
+def _places(row: Pretrained) -> Iterator[tuple[Path, str, str]]:
+    """Walk the files that may be a row's, with the hashes they should have; the hub's cache is the slowest to ask."""
+    file = own_file(row)
+    if row.md5:
+        yield file, "md5", row.md5
+        return
+    recorded = _recorded(row)
+    if recorded:
+        yield recorded[0], "sha256", recorded[1]
+    if not (recorded and recorded[0] == file) and file.exists():  # put there by hand
+        yield file, "sha256", digest(file) if hub.whole(file) else ""
+    if found := hub.find(row):
+        yield found[0], "sha256", found[1]
+
+
+def _note(row: Pretrained) -> Path:
+    return own_file(row).with_suffix(".json")
+
+
+def _marker(row: Pretrained) -> Path:
+    return own_file(row).with_name(f"{row.file}.failed")
+
+
+def _recorded(row: Pretrained) -> tuple[Path, str] | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        noted = json.loads(_note(row).read_text("utf-8"))
+        return own_file(row).parent / noted["path"], str(noted["sha256"])
+    return None
+
+
+def record(row: Pretrained, path: Path, sha256: str) -> None:
+    """Note which file of the hub a row has, in our cache or the hub's; a note that cannot be written costs only time.
+
+    Args:
+        row: which weights.
+        path: the file.
+        sha256: its hash in hexadecimal digits.
+    """
+    if _recorded(row) == (path, sha256):
+        return
+    note = {"path": path.name if path == own_file(row) else str(path), "sha256": sha256}
+    with contextlib.suppress(OSError, UsageError):
+        _note(row).parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(_note(row)) as unfinished:
+            unfinished.write_text(json.dumps(note), "utf-8")
+
+
 def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = False) -> Path:
-    """Return the file of a row, from the cache if its hash is right, else from the network.
+    """Return the file of a row, from the caches if its hash is right, else from the network.
 
     Args:
         row: which weights.
@@ -48,55 +140,95 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
         retry: try the network even if it failed a moment ago.
 
     Returns:
-        The file in the cache; its hash is that of the row.
+        The file in the cache; its hash is that of the row, or that of the hub.
 
     Raises:
         ModelError: the file is not to be had; at most three lines say why and what to do.
     """
-    file = cache_dir() / "weights" / row.file
-    found = _md5(file)
-    if found == row.md5:
-        return file
-    address = _address(row)
-    what = f"cannot download {internet.without_password(address)}"
-    advice = _advice(row, address, f"{file} is damaged: replace it" if found else f"put the file at {file}")
-    if internet.offline():
-        raise ModelError(f"{what}: RESNET_OFFLINE is set\n{advice}")
-    failure = _Failure(file.with_name(f"{file.name}.failed"), internet.without_password(address))
+    found = find(row)
+    if found and found.whole:
+        return found.path
+    source = _source(row)
+    shown = internet.without_password(source.address)
+    what, advice = f"cannot download {shown}", _advice(row, source, found)
+    if source.forbidden:
+        raise ModelError(f"{what}: {source.forbidden} is set\n{advice}")
+    failure = _Failure(_marker(row), shown, row.name)
     if not retry and (remembered := failure.recall()):
         raise ModelError(f"{what}: {remembered}\n{advice}")
     try:
-        _download(row, address, file, progress)
+        path = source.download(row, source.address, progress)
     except (ModelError, ValueError) as error:
         reason = str(error).partition(". Deleted download")[0]  # pooch's advice on a wrong hash is for its authors
         failure.remember(reason)
         raise ModelError(f"{what}: {reason}\n{advice}") from error
     except OSError as error:
         raise ModelError(
-            f"cannot write to the cache folder {file.parent}: {internet.words(error.__cause__ or error)}\n"
-            "set RESNET_CACHE_DIR to a folder that has room and may be written to"
+            f"cannot write to the cache folder {source.folder}: {internet.words(error.__cause__ or error)}\n"
+            f"set {source.setting} to a folder that has room and may be written to"
         ) from error
     failure.forget()
-    return file
+    return path
 
 
-def _md5(file: Path) -> str | None:
+def remove(row: Pretrained) -> int:
+    """Delete the file of a row from the caches, and what is noted of it.
+
+    Args:
+        row: which weights.
+
+    Returns:
+        How many bytes it took.
+
+    Raises:
+        ResnetError: something cannot be deleted.
+    """
+    size = hub.remove(row) if row.repository else 0
+    for path in (own_file(row), _note(row), _marker(row)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            size += path.stat().st_size
+            try:
+                path.unlink()
+            except OSError as error:
+                raise ResnetError(f"cannot delete {path}: {error.strerror}") from error
+    return size
+
+
+def _digest(file: Path, algorithm: str) -> str | None:
     try:
-        return digest(file, "md5")
+        return digest(file, algorithm)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ModelError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _address(row: Pretrained) -> str:
+@dataclass(frozen=True)
+class _Source:
+    """Where a file comes from, and what may keep it from coming."""
+
+    address: str
+    folder: Path
+    setting: str  # names the folder
+    forbidden: str  # the setting that forbids to ask, or nothing
+    download: "Callable[[Pretrained, str, Progress | None], Path]"
+
+
+def _source(row: Pretrained) -> _Source:
     mirror = os.environ.get("RESNET_WEIGHTS_MIRROR")
-    return f"{mirror.rstrip('/')}/{row.file}" if mirror else row.url
+    forbidden = "RESNET_OFFLINE" if internet.offline() else ""
+    if row.repository and not mirror:
+        forbidden = forbidden or ("HF_HUB_OFFLINE" if hub.offline() else "")
+        return _Source(hub.address(row), hub.folder(row).parent, "HF_HOME", forbidden, _from_hub)
+    address = f"{mirror.rstrip('/')}/{row.file}" if mirror else row.url
+    return _Source(address, own_file(row).parent, "RESNET_CACHE_DIR", forbidden, _from_web)
 
 
-def _advice(row: Pretrained, address: str, by_hand: str) -> str:
-    home = "" if address == row.url else f" (from {row.url})"
-    return f"{by_hand}{home}, or set RESNET_WEIGHTS_MIRROR to an address that has it"
+def _advice(row: Pretrained, source: _Source, damaged: Kept | None) -> str:
+    by_hand = f"{damaged.path} is damaged: replace it" if damaged else f"put the file at {own_file(row)}"
+    home = "" if source.address == row.url else f" (from {row.url})"
+    settings = "HF_ENDPOINT or RESNET_WEIGHTS_MIRROR" if row.repository else "RESNET_WEIGHTS_MIRROR"
+    return f"{by_hand}{home}, set {settings} to an address that has it, or `resnet weights install` a bundle of it"
 
 
 @dataclass(frozen=True)
@@ -105,9 +237,11 @@ class _Failure:
 
     marker: Path
     address: str
+    name: str
 
     def remember(self, reason: str) -> None:
         with contextlib.suppress(OSError):
+            self.marker.parent.mkdir(parents=True, exist_ok=True)
             self.marker.write_text(f"{self.address}\n{reason}\n", "utf-8", "replace")
 
     def recall(self) -> str | None:
@@ -119,61 +253,54 @@ class _Failure:
         if address != self.address or abs(time.time() - failed) >= REMEMBER_SECONDS:
             return None
         until = time.strftime("%H:%M", time.localtime(failed + REMEMBER_SECONDS))
-        return f"{reason.strip()}\nnot tried again before {until}, unless you delete {self.marker}"
+        return f"{reason.strip()}\nnot tried again before {until}, but by `resnet weights download {self.name}`"
 
     def forget(self) -> None:
         with contextlib.suppress(OSError):
             self.marker.unlink(missing_ok=True)
 
 
-def _download(row: Pretrained, address: str, file: Path, progress: Progress | None) -> None:
+def _from_hub(row: Pretrained, _address: str, progress: Progress | None) -> Path:
+    path, sha256 = hub.download(row, progress, internet.Patience(ANSWER_SECONDS, STALL_SECONDS))
+    record(row, path, sha256)
+    return path
+
+
+def _from_web(row: Pretrained, address: str, progress: Progress | None) -> Path:
     """Let pooch download to a temporary name, check the hash, try once more, and move the file into place."""
     import pooch  # half a second with requests, and needless where the cache has the file
 
+    file = own_file(row)
+    if not row.md5:
+        file.unlink(missing_ok=True)  # it is damaged, which pooch does not know
     pooch.get_logger().setLevel("CRITICAL")
-    known, urls = {row.file: f"md5:{row.md5}"}, {row.file: address}
+    known, urls = {row.file: f"md5:{row.md5}" if row.md5 else None}, {row.file: address}
     kennel = pooch.create(file.parent, base_url="", registry=known, urls=urls, retry_if_failed=1)
-    kennel.fetch(row.file, downloader=_Downloader(progress))
+    kennel.fetch(row.file, downloader=_Downloader(row, progress))
+    if not row.md5:
+        record(row, file, digest(file))
+    return file
 
 
 class _Downloader:
-    """Pooch's HTTP downloader in a thread, as neither getaddrinfo nor a host of many dead addresses has a timeout."""
+    """Pooch's HTTP downloader, given up where it takes too long; what has no hash must be whole at least."""
 
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress, self.patience = progress, ANSWER_SECONDS
+    def __init__(self, row: Pretrained, progress: Progress | None) -> None:
+        self.row, self.progress, self.patience = row, progress, internet.Patience(ANSWER_SECONDS)
 
     def __call__(self, url: str, part: str, _pooch: object) -> None:
         Path(part).chmod(0o644)  # a cache may be shared, and tempfile shuts other users out
         with Path(part).open("wb") as stream:  # closed here, it ends a thread that was given up
-            self._watch(url, stream)
+            self.patience.watch(partial(self._get, url, stream), internet.host(url))
+        if not self.row.md5 and not hub.whole(Path(part)):
+            raise ValueError("expected a whole safetensors file, got something else")
 
-    def _watch(self, url: str, stream: BinaryIO) -> None:
-        answered, errors = threading.Event(), list[BaseException]()
-
-        def work() -> None:
-            try:
-                self._get(url, stream, answered)
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                answered.set()
-
-        started = time.monotonic()
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        if not answered.wait(self.patience):
-            raise ModelError(f"{internet.host(url)} timed out")
-        self.patience -= time.monotonic() - started
-        thread.join()
-        if errors:
-            raise errors[0]
-
-    def _get(self, url: str, stream: BinaryIO, answered: threading.Event) -> None:
+    def _get(self, url: str, stream: BinaryIO, sign: Callable[[], None]) -> None:
         import pooch
 
         def answer(response: Any, **_: object) -> None:
             if not response.is_redirect:
-                answered.set()
+                sign()
 
         if self.progress:
             self.progress.reset()

@@ -9,32 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.filesize import decimal
 
-from resnet_cli import __version__, interrupts, render, terminal
+from resnet_cli import __version__, cli_weights, interrupts, render, terminal
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.options import (
+    COMPUTING_OPTIONS,
     ENGINE,
     IMAGES,
     NETWORK,
     NETWORK_OPTIONS,
     OUTPUT,
     RECIPE,
-    BatchSize,
-    Calibrate,
-    EngineName,
-    FitOption,
+    Computing,
     Format,
-    PrecisionName,
     Quiet,
     Verbose,
     Weights,
-    Workers,
     command,
     examples_text,
     given,
     parse_shard,
     parse_sizes,
 )
-from resnet_cli.pretrained import Fit
 
 if TYPE_CHECKING:
     from resnet_cli.engines import Engine, Setup
@@ -73,8 +68,7 @@ def _resnet(
     *NETWORK_OPTIONS,
     examples=(
         "resnet summary",
-        "resnet summary resnet50v2",
-        "resnet summary --depth 101 --expand",
+        "resnet summary resnet50v2 --expand",
         "resnet summary --stages 2,2,2,2 --width 32 --image-size 64 --format json",
     ),
 )
@@ -94,12 +88,19 @@ def summary(
         render.summary_table(network, expand=expand)
 
 
+@app.command("models", epilog=examples_text("resnet models", "resnet models --format json"))
+def list_models(output_format: Format = "table") -> None:
+    """List the published networks: what they cost, how good they are, what weights there are."""
+    from resnet_cli import catalogue
+
+    render.MODELS[output_format](catalogue.networks())
+
+
 @_command(
     *NETWORK_OPTIONS,
     examples=(
         "resnet build -o resnet50.keras",
         "resnet build resnet34 -o resnet34.keras",
-        "resnet build --depth 101 --weights imagenet -o resnet101.safetensors",
         "resnet build --stages 2,2,2,2 --width 32 --classes 10 -o small.keras",
     ),
 )
@@ -163,6 +164,7 @@ def convert(
 
 @_command(
     "depth",
+    *COMPUTING_OPTIONS,
     examples=(
         "resnet predict dog.png",
         "resnet predict --top-k 5 --depth 101 photos/",
@@ -187,7 +189,6 @@ def predict(
     ] = 0,
     asked: dict[str, Any],
     weights: Weights = "auto",
-    fit: FitOption = Fit.CROP,
     output_format: Annotated[
         Literal["table", "json", "jsonl", "csv"],
         typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT),
@@ -196,30 +197,29 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
     ] = False,
-    engine: EngineName = "auto",
-    precision: PrecisionName = "f32",
-    calibrate: Calibrate = None,
-    batch_size: BatchSize = 32,
-    workers: Workers = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Write what the last layer sees: NPZ.", rich_help_panel=OUTPUT)
+    ] = None,
+    computing: Computing,
 ) -> None:
     """Name what is in each image: the most probable labels."""
     from resnet_cli import bulk, inputs
 
     interrupts.watch()
     given = image or []
-    wanted = bulk.Wanted(output_format, output, resume, top_k, min_probability, shard)
+    wanted = bulk.Wanted(output_format, output, resume, top_k, min_probability, shard, features)
     names = bulk.names(given, files_from, nul)
     many = files_from is not None or not inputs.is_one(given)
-    options = {"fit": fit, "batch_size": batch_size, "workers": workers}
     with terminal.libraries_muted(), bulk.counted(wanted) as count:
-        setup = _setup(precision, many, calibrate, given, fit)
-        model, computing = _ready(weights, asked, engine, setup)
-        bulk.run(names, model, computing, setup, wanted, options, count)
+        setup = _setup(computing, many, given)
+        model, engine = _ready(weights, asked, computing.engine, setup)
+        bulk.run(names, model, engine, setup, wanted, computing.stream, count)
     raise typer.Exit(1 if count.failed else 0)
 
 
 @_command(
     "depth",
+    *COMPUTING_OPTIONS,
     examples=(
         "resnet evaluate val/",
         "resnet evaluate --weights my.safetensors --mistakes mistakes.csv val/",
@@ -231,16 +231,11 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with a folder a class.")],
     asked: dict[str, Any],
     weights: Weights = "auto",
-    fit: FitOption = Fit.CROP,
     per_class: Annotated[Path | None, typer.Option(help="Write a row a class: CSV.", rich_help_panel=OUTPUT)] = None,
     confusion: Annotated[Path | None, typer.Option(help="Draw the confusion: PNG.", rich_help_panel=OUTPUT)] = None,
     mistakes: Annotated[Path | None, typer.Option(help="Write wrong answers: CSV.", rich_help_panel=OUTPUT)] = None,
     output_format: Format = "table",
-    engine: EngineName = "auto",
-    precision: PrecisionName = "f32",
-    calibrate: Calibrate = None,
-    batch_size: BatchSize = 32,
-    workers: Workers = None,
+    computing: Computing,
 ) -> None:
     """Measure how good a model is on images whose class their folder names."""
     from resnet_cli import evaluate, files
@@ -252,11 +247,10 @@ def evaluate(
     for path, _ in reports:
         files.check(path)
     with terminal.libraries_muted():
-        setup = _setup(precision, True, calibrate, [str(data)], fit)
-        model, computing = _ready(weights, asked, engine, setup)
+        setup = _setup(computing, True, [str(data)])
+        model, engine = _ready(weights, asked, computing.engine, setup)
         with terminal.Counting("Classifying") as progress:
-            options = {"fit": fit, "batch_size": batch_size, "workers": workers}
-            evaluation = evaluate.evaluate(data, model, computing, progress=progress.count, **options)
+            evaluation = evaluate.evaluate(data, model, engine, progress=progress.count, **computing.stream)
         render.EVALUATIONS[output_format](evaluation, model)
         for path, write in reports:
             write(evaluation, path)
@@ -346,6 +340,7 @@ def train(
 
 @_command(
     "depth",
+    *("engine", "precision", "batch_size", "workers"),
     examples=(
         "resnet benchmark",
         "resnet benchmark --weights none --against keras",
@@ -364,25 +359,22 @@ def benchmark(
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often to measure.", rich_help_panel=OUTPUT)] = 5,
     output_format: Format = "table",
-    engine: EngineName = "auto",
-    precision: PrecisionName = "f32",
+    computing: Computing,
     against: Annotated[
         Literal["openvino", "keras"] | None,
         typer.Option(help="Another engine, in f32, in turn.", rich_help_panel=ENGINE),
     ] = None,
-    batch_size: BatchSize = 32,
-    workers: Workers = None,
 ) -> None:
     """Measure how fast a model answers on this machine."""
     from resnet_cli import benchmark
     from resnet_cli.engines import Precision
 
     options = benchmark.Options(
-        engine=engine,
-        precision=Precision(precision),
+        engine=computing.engine,
+        precision=Precision(computing.precision),
         against=against,
-        batch_size=batch_size,
-        workers=workers,
+        batch_size=computing.batch_size,
+        workers=computing.workers,
         runs=runs,
     )
     with terminal.libraries_muted(), terminal.Activity("Reading weights") as activity:
@@ -394,6 +386,7 @@ cache_app = typer.Typer(
     name="cache", help="What is kept between runs: weights, compiled networks.", no_args_is_help=True
 )
 app.add_typer(cache_app)
+app.add_typer(cli_weights.app)
 
 
 @cache_app.command("info", epilog=examples_text("resnet cache info", "resnet cache info --format json"))
@@ -418,13 +411,13 @@ def cache_clear(
     terminal.note(f"deleted {sum(each.files for each in cleared):,} files, {size}")
 
 
-def _setup(precision: str, many: bool, calibrate: list[str] | None, inputs: list[str], fit: Fit) -> "Setup":
+def _setup(computing: Computing, many: bool, inputs: list[str]) -> "Setup":
     from resnet_cli import predict
     from resnet_cli.engines import Precision, Setup
 
-    calibrated_on = calibrate and [os.path.realpath(name) for name in calibrate]
-    files = [name for name in calibrate or inputs if name != "-"]  # standard input can be read only once
-    return Setup(Precision(precision), many, predict.calibration(files, fit), calibrated_on)
+    calibrated_on = computing.calibrate and [os.path.realpath(name) for name in computing.calibrate]
+    files = [name for name in computing.calibrate or inputs if name != "-"]  # standard input can be read only once
+    return Setup(Precision(computing.precision), many, predict.calibration(files, computing.fit), calibrated_on)
 
 
 def _ready(weights: str, asked: dict[str, Any], engine: str, setup: "Setup") -> "tuple[Model, Engine]":

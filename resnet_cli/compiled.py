@@ -7,7 +7,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def build(graph: Graph, parameters: Weights, preprocessing: Preprocessing, tempe
         temperature: divides the logits.
 
     Returns:
-        An `openvino.Model` from one RGB image, uint8 (1, size, size, 3), to its probabilities, float32 (1, classes).
+        An `openvino.Model` from one RGB image, uint8 (1, size, size, 3), to its probabilities (1, classes) and the
+        features that the head sees (1, channels), float32.
     """
     weights = folded(graph, parameters)
     first, *rest = graph.ops
@@ -148,7 +149,10 @@ def build(graph: Graph, parameters: Weights, preprocessing: Preprocessing, tempe
         nodes[op.name] = NODES[op.kind](op, weights, *(nodes[name] for name in op.inputs))
     logits = nodes[rest[-1].name]
     probabilities = opset.softmax(opset.divide(logits, np.float32(temperature)), axis=1)
-    model = openvino.Model([probabilities], [image], graph.architecture.name)
+    outputs = {"probabilities": probabilities.output(0), "features": nodes[graph.features].output(0)}
+    for name, output in outputs.items():
+        output.set_names({name})
+    model = openvino.Model(list(outputs.values()), [image], graph.architecture.name)
 
     prepared = PrePostProcessor(model)
     layout = openvino.Layout
@@ -174,7 +178,7 @@ def write(path: Path, parameters: Weights, metadata: Metadata) -> None:
     """
     network = build(resnet(metadata.architecture), parameters, metadata.preprocessing, metadata.temperature)
     network.input().set_names({"images"})
-    network.output().set_names({"probabilities"})
+    network.remove_result(network.output("features").get_node())
     network.set_rt_info(metadata.to_json(), METADATA_KEY)
     try:
         openvino.save_model(network, path, compress_to_fp16=False)
@@ -208,12 +212,12 @@ class OpenVINOEngine:
                 "INFERENCE_PRECISION_HINT": HINTS[self.precision],  # or some processors would compute in bfloat16
                 "PERFORMANCE_HINT": "THROUGHPUT" if setup.many else "LATENCY",
             }
-            self.classes = model.metadata.architecture.head.classes
             self._compiled = _compiled(core, config, model, self.precision, setup, activity)
+            self._shapes = [tuple(output.shape)[1:] for output in self._compiled.outputs]
             self._queue = openvino.AsyncInferQueue(self._compiled)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classify images, each in a request of its own, as many at a time as the processor has streams for.
+        """Classify images.
 
         Args:
             images: RGB, shape (batch, size, size, 3).
@@ -221,16 +225,28 @@ class OpenVINOEngine:
         Returns:
             Tempered probabilities, shape (batch, classes).
         """
-        probabilities = np.empty((len(images), self.classes), np.float32)
+        return self.embed(images)[0]
+
+    def embed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Classify images, each in a request of its own, as many at a time as the processor has streams for.
+
+        Args:
+            images: RGB, shape (batch, size, size, 3).
+
+        Returns:
+            Tempered probabilities (batch, classes), and the features that the head sees (batch, channels).
+        """
+        probabilities, features = (np.empty((len(images), *shape), np.float32) for shape in self._shapes)
 
         def keep(request: Any, index: int) -> None:
-            probabilities[index] = request.get_output_tensor().data[0]
+            probabilities[index] = request.get_output_tensor(0).data[0]
+            features[index] = request.get_output_tensor(1).data[0]
 
         self._queue.set_callback(keep)
         for index in range(len(images)):
             self._queue.start_async(images[index : index + 1], userdata=index, share_inputs=True)
         self._queue.wait_all()
-        return probabilities
+        return probabilities, features
 
 
 def _compiled(
@@ -312,7 +328,7 @@ def _quantised(network: Any, setup: Setup, metadata: Metadata) -> Any:
 
 
 @contextlib.contextmanager
-def _explained() -> Any:
+def _explained() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:

@@ -63,6 +63,9 @@ class Engine(Protocol):
         The answer to an image does not depend on the others of its batch.
         """
 
+    def embed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what `predict` does, and the features that the head sees (batch, channels)."""
+
 
 # Best first. The modules are imported when they are used: some take seconds.
 ENGINES = {

@@ -163,11 +163,11 @@ def evaluate(
     true = {path: indices[folder] for folder in folders for path in inputs.find([str(root / folder)])}
     progress(0, len(true))
     found, failures = [], []
-    for done, (path, probabilities) in enumerate(predict.answers(true, model, engine, **options), 1):
-        if isinstance(probabilities, ImageError):
-            failures.append((path, probabilities))
+    for done, (path, answer) in enumerate(predict.answers(true, model, engine, **options), 1):
+        if isinstance(answer, ImageError):
+            failures.append((path, answer))
         else:
-            found.append(_answer(path, true[path], probabilities))
+            found.append(_answer(path, true[path], answer.probabilities))
         progress(done, len(true))
     if not found:
         raise UsageError(f"{root}: no image could be read")

@@ -1,8 +1,15 @@
-"""What everything that uses the network shares: whether it may, and errors in words."""
+"""What everything that uses the network shares: whether it may, how long it waits, and errors in words."""
 
 import os
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from resnet_cli.errors import ModelError
+
+T = TypeVar("T")
 
 
 def offline() -> bool:
@@ -18,6 +25,66 @@ def without_password(address: str) -> str:
 def host(address: str) -> str:
     """Return the host of an address, with its port."""
     return without_password(address).partition("//")[2].partition("/")[0] or address
+
+
+class Patience:
+    """How long a server is waited for, over all attempts; it works in threads, as getaddrinfo has no timeout."""
+
+    def __init__(self, seconds: float, stall: float | None = None) -> None:
+        """Set the limits.
+
+        Args:
+            seconds: all waiting for the first sign of an answer.
+            stall: seconds between two signs, None where the work itself sees to that.
+        """
+        self._seconds, self._stall = seconds, stall
+
+    def watch(
+        self, work: Callable[[Callable[[], None]], T], host: str, elsewhere: Callable[[], bool] = lambda: False
+    ) -> T:
+        """Return what `work` returns.
+
+        Args:
+            work: is given a function to call at each sign of an answer; it raises once patience is over.
+            host: whom the work waits for.
+            elsewhere: tells whether, so far without a sign, it waits for another process that gets on.
+
+        Raises:
+            ModelError: patience is over; the thread is given up.
+        """
+        heard, ended, given_up = threading.Event(), threading.Event(), threading.Event()
+        results, errors = list[T](), list[BaseException]()
+
+        def sign() -> None:
+            if given_up.is_set():
+                raise TimeoutError
+            heard.set()
+
+        def expect(seconds: float | None, elsewhere: Callable[[], bool] = lambda: False) -> None:
+            while not heard.wait(seconds):
+                if not elsewhere():
+                    given_up.set()
+                    raise ModelError(f"{host} timed out")
+            heard.clear()
+
+        def run() -> None:
+            try:
+                results.append(work(sign))
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                ended.set()
+                heard.set()
+
+        started = time.monotonic()
+        threading.Thread(target=run, daemon=True).start()
+        expect(self._seconds, elsewhere)
+        self._seconds -= time.monotonic() - started
+        while not ended.is_set():
+            expect(self._stall)
+        if errors:
+            raise errors[0]
+        return results[0]
 
 
 def explained(error: OSError, host: str) -> tuple[str, bool]:

@@ -141,12 +141,14 @@ class KerasEngine:
     def __init__(self, model: Model, setup: Setup, activity: Activity) -> None:
         if setup.precision != self.precision:
             activity.warn(f"the engine keras computes in f32, not in {setup.precision}")
-        self.model = build(model.graph, model.parameters)
+        network = build(model.graph, model.parameters)
+        features = network.get_layer(model.graph.features).output
+        self.model = keras.Model(network.inputs, [network.output, features])
         self.metadata = model.metadata
         self.batch_size = BATCH_SIZE if setup.many else 1
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classify images, in batches of one size: how Keras adds up may depend on it.
+        """Classify images.
 
         Args:
             images: RGB, shape (batch, size, size, 3).
@@ -154,10 +156,22 @@ class KerasEngine:
         Returns:
             Tempered probabilities, shape (batch, classes).
         """
-        batches = [self._predict(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
-        return metrics.tempered(np.concatenate(batches), self.metadata.temperature)
+        return self.embed(images)[0]
 
-    def _predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def embed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Classify images, in batches of one size: how Keras adds up may depend on it.
+
+        Args:
+            images: RGB, shape (batch, size, size, 3).
+
+        Returns:
+            Tempered probabilities (batch, classes), and the features that the head sees (batch, channels).
+        """
+        batches = [self._computed(images[i : i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+        probabilities, features = (np.concatenate(each) for each in zip(*batches, strict=True))
+        return metrics.tempered(probabilities, self.metadata.temperature), features
+
+    def _computed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         padding = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
         pixels = preprocess(np.concatenate([images, padding]), self.metadata.preprocessing)
-        return np.asarray(self.model.predict_on_batch(pixels)[: len(images)])
+        return tuple(np.asarray(output[: len(images)]) for output in self.model.predict_on_batch(pixels))

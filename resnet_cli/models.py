@@ -13,7 +13,7 @@ from resnet_cli.architecture import Architecture
 from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph
 from resnet_cli.metadata import Metadata
-from resnet_cli.pretrained import PREPROCESSING, PRETRAINED, TINY, TORCHVISION, Pretrained
+from resnet_cli.pretrained import PREPROCESSING, PRETRAINED, TINY, TORCHVISION, Pretrained, similar
 
 if TYPE_CHECKING:
     from resnet_cli.checkpoints import Arrays, Checkpoint
@@ -84,6 +84,7 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
     else:
         raise ModelError(
             f"{weights}: neither a weights file nor one of {', '.join(NAMED)}, nor a name of `resnet weights list`"
+            f"{similar(weights)}"
         )
     activity.report(f"Reading {path}")
 

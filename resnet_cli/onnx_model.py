@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from resnet_cli import __version__
 from resnet_cli.checkpoints import Arrays, to_torch
 from resnet_cli.errors import ModelError
-from resnet_cli.graph import Op, resnet
+from resnet_cli.graph import resnet
 from resnet_cli.metadata import METADATA_KEY, Metadata
+from resnet_cli.ops import Op
 from resnet_cli.pretrained import Preprocessing
 
 try:

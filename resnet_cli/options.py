@@ -2,8 +2,9 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import wraps
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -70,23 +71,6 @@ BlockKind = Annotated[str | None, typer.Option("--block", help="basic or bottlen
 Weights = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
 ]
-EngineName = Annotated[
-    Literal["auto", "openvino", "keras"],
-    typer.Option("--engine", help="What computes; auto: the fastest here.", rich_help_panel=ENGINE),
-]
-PrecisionName = Annotated[
-    Literal["f32", "bf16", "int8"],
-    typer.Option("--precision", help="What it computes in.", rich_help_panel=ENGINE),
-]
-Calibrate = Annotated[
-    list[str] | None,
-    typer.Option(metavar="IMAGE", help="Images that int8 is fitted to.", rich_help_panel=ENGINE),
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images computed at once.", rich_help_panel=ENGINE)]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Threads that decode (default: cores).", rich_help_panel=ENGINE)
-]
-FitOption = Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)]
 Stem = Annotated[str | None, typer.Option(help="imagenet, deep, small or cifar.", rich_help_panel=NETWORK)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
@@ -112,12 +96,43 @@ NETWORK_OPTIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Computing:
+    """How images are decoded and computed: a field an option, as annotated."""
+
+    fit: Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)] = Fit.CROP
+    engine: Annotated[
+        Literal["auto", "openvino", "keras"],
+        typer.Option("--engine", help="What computes; auto: the fastest here.", rich_help_panel=ENGINE),
+    ] = "auto"
+    precision: Annotated[
+        Literal["f32", "bf16", "int8"],
+        typer.Option("--precision", help="What it computes in.", rich_help_panel=ENGINE),
+    ] = "f32"
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE", help="Images that int8 is fitted to.", rich_help_panel=ENGINE),
+    ] = None
+    batch_size: Annotated[int, typer.Option(min=1, help="Images computed at once.", rich_help_panel=ENGINE)] = 32
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that decode (default: cores).", rich_help_panel=ENGINE)
+    ] = None
+
+    @property
+    def stream(self) -> dict[str, Any]:
+        """Options of `predict.answers`."""
+        return {"fit": self.fit, "batch_size": self.batch_size, "workers": self.workers}
+
+
+COMPUTING_OPTIONS = tuple(field.name for field in fields(Computing))
+
+
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
+def _asked(**options: Any) -> dict[str, Any]:
     """Return the options of the network that were given."""
     asked = given(**options)
     if {"depth", "stages"} <= asked.keys():
@@ -128,33 +143,46 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def command(
-    app: typer.Typer, *network: str, examples: tuple[str, ...]
+    app: typer.Typer, *shared: str, examples: tuple[str, ...], called: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command that takes options of the network, given to it as `asked`, and those of verbosity.
+    """Register a command that takes options that others take as well, and those of verbosity.
 
     Args:
         app: where to.
-        network: keys of `NETWORK_OPTIONS`; they stand in the help where `asked` stands among the parameters.
+        shared: keys of `NETWORK_OPTIONS`, given to it as `asked`, and fields of `Computing`, given as `computing`;
+            they stand in the help where these stand among its parameters.
         examples: lines that end its help.
+        called: its name, where it is not the function's.
     """
+    network = [name for name in shared if name in NETWORK_OPTIONS]
+    computing = [field for field in fields(Computing) if field.name in shared]
+    hints = get_type_hints(Computing, include_extras=True)
+
+    def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    groups = {
+        "asked": [option(name, NETWORK_OPTIONS[name], None) for name in network],
+        "computing": [option(field.name, hints[field.name], field.default) for field in computing],
+    }
+    makers: dict[str, Callable[..., Any]] = {"asked": _asked, "computing": Computing}
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function).parameters
+
         @wraps(function)
         def whole(verbose: bool, quiet: bool, **arguments: Any) -> None:
-            function(asked=_asked({name: arguments.pop(name) for name in network}), **arguments)
-
-        def option(name: str, annotation: Any, default: bool | None) -> inspect.Parameter:
-            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for group in groups.keys() & own.keys():
+                given = {each.name: arguments.pop(each.name) for each in groups[group]}
+                arguments[group] = makers[group](**given)
+            function(**arguments)
 
         parameters: list[inspect.Parameter] = []
-        for name, parameter in inspect.signature(function).parameters.items():
-            if name == "asked":
-                parameters += [option(key, NETWORK_OPTIONS[key], None) for key in network]
-            else:
-                parameters.append(parameter)
+        for name, parameter in own.items():
+            parameters += groups.get(name, [parameter])
         parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
         whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command(epilog=examples_text(*examples))(whole)
+        return app.command(called, epilog=examples_text(*examples))(whole)
 
     return register

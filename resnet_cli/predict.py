@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,21 @@ BATCHES_AHEAD = 2  # batches decoded, and batches computed, before they are aske
 
 CALIBRATION_IMAGES = 300  # NNCF's default number
 
-Answer = tuple[str, NDArray[np.float32] | ImageError]
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one image.
+
+    Args:
+        probabilities: shape (classes,).
+        features: what the head sees, shape (channels,).
+    """
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+Answered = tuple[str, Answer | ImageError]
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class Record:
         model, weights: what answered.
         predictions: the most probable classes, best first; empty for a failed image.
         error: why it failed, or None.
+        features: what the head saw, shape (channels,); None for a failed image.
     """
 
     image: str
@@ -42,6 +57,7 @@ class Record:
     weights: str
     predictions: tuple[Prediction, ...] = ()
     error: ImageError | None = None
+    features: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 def classify(
@@ -74,10 +90,10 @@ def classify(
         if isinstance(answer, ImageError):
             yield Record(path, name, model.weights, error=answer)
             continue
-        predictions = labels.top_k(answer, model.metadata.labels, top_k)
+        predictions = labels.top_k(answer.probabilities, model.metadata.labels, top_k)
         if (best := predictions[0].probability) < min_probability:
             predictions = (Prediction(1, None, labels.UNKNOWN, best),)
-        yield Record(path, name, model.weights, predictions)
+        yield Record(path, name, model.weights, predictions, features=answer.features)
 
 
 def answers(
@@ -88,7 +104,7 @@ def answers(
     fit: Fit = Fit.CROP,
     batch_size: int = 32,
     workers: int | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[Answered]:
     """Compute the probabilities of images: finding, decoding and computing go on side by side, in bounded memory.
 
     Args:
@@ -100,7 +116,7 @@ def answers(
         workers: threads that decode; where None, one a processor core.
 
     Yields:
-        Each path with its probabilities (classes,), or with the reason why there are none; in order.
+        Each path with its answer, or with the reason why there are none; in order.
 
     Raises:
         ModelError: the network's output is not a probability.
@@ -149,14 +165,12 @@ def calibration(names: Iterable[str], fit: Fit) -> Callable[[Metadata], NDArray[
 
 def _computed(
     decoding: Ahead[tuple[str, Future[NDArray[np.uint8] | ImageError]]], model: Model, engine: Engine, batch_size: int
-) -> Iterator[list[Answer]]:
+) -> Iterator[list[Answered]]:
     while taken := decoding.take(batch_size):
         decoded = [(path, image.result()) for path, image in taken]
         pixels = [image for _, image in decoded if not isinstance(image, ImageError)]
-        probabilities = iter(engine.predict(np.stack(pixels)) if pixels else ())
-        batch: list[Answer] = [
-            (path, image if isinstance(image, ImageError) else next(probabilities)) for path, image in decoded
-        ]
-        if not all(isinstance(answer, ImageError) or np.isfinite(answer).all() for _, answer in batch):
+        probabilities, features = engine.embed(np.stack(pixels)) if pixels else (np.empty(0), np.empty(0))
+        if not np.isfinite(probabilities).all():
             raise ModelError(f"{model.weights}: the network's output is not a number; the weights are damaged")
-        yield batch
+        computed = map(Answer, probabilities, features)
+        yield [(path, image if isinstance(image, ImageError) else next(computed)) for path, image in decoded]

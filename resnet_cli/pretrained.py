@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -147,24 +148,33 @@ def _keras(
 ) -> Pretrained:
     file = f"{network}_weights_tf_dim_ordering_tf_kernels.h5"
     url = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{file}"
-    preprocessing, licence = (INCEPTION, "Apache-2.0") if network.endswith("v2") else (CAFFE, "MIT")
+    preprocessing, licence = (INCEPTION, "BSD-3-Clause") if network.endswith("v2") else (CAFFE, "MIT")
     return Pretrained(network, network, file, url, "", md5, size_mb, image_size, preprocessing, top1, top5, licence)
 
 
 def _timm(
-    name: str, network: str, image_size: int, resizing: Resizing, top1: float, top5: float | None, licence: str
+    name: str,
+    network: str,
+    size_mb: int,
+    image_size: int,
+    resizing: Resizing,
+    top1: float,
+    top5: float | None,
+    licence: str,
 ) -> Pretrained:
     repository, file = f"timm/{name}", f"{name}.safetensors"
     url = f"https://huggingface.co/{repository}/resolve/main/model.safetensors"
     preprocessing = replace(TORCHVISION, resizing=resizing)
-    return Pretrained(name, network, file, url, repository, "", None, image_size, preprocessing, top1, top5, licence)
+    return Pretrained(name, network, file, url, repository, "", size_mb, image_size, preprocessing, top1, top5, licence)
 
 
 _OLD, _NEW, _WHOLE = Resizing(0.875, "bilinear"), Resizing(0.965, "bilinear"), Resizing(1.0, "bicubic")
 
 # Of Keras: hashes are WEIGHTS_HASHES in keras/src/applications/resnet.py; accuracy with the short side 256 bicubic and
-# a centre crop of 224, v2 at 299 (https://keras.io/api/applications gives it rounded). Of timm: `pretrained_cfg` in
-# timm/models/resnet.py, accuracy in timm's results/results-imagenet.csv.
+# a centre crop of 224, v2 at 299 (https://keras.io/api/applications gives it rounded); licences, those of Kaiming He's
+# and of Facebook's networks, which the weights were ported from, docs/templates/applications.md of Keras 2. Of timm:
+# `pretrained_cfg` in timm/models/resnet.py, accuracy in timm's results/results-imagenet.csv, sizes and licences on the
+# hub (https://huggingface.co/timm/NAME).
 PRETRAINED: dict[str, Pretrained] = {
     row.name: row
     for row in (
@@ -174,15 +184,22 @@ PRETRAINED: dict[str, Pretrained] = {
         _keras("resnet50v2", "3ef43a0b657b3be2300d5770ece849e0", 75.96, 93.03, image_size=299),
         _keras("resnet101v2", "6343647c601c52e1368623803854d971", 77.23, 93.82, image_size=299),
         _keras("resnet152v2", "a49b44d1979771252814e80f8ec446f9", 78.03, 94.16, image_size=299),
-        _timm("resnet18.tv_in1k", "resnet18", 224, _OLD, 69.76, 89.08, "BSD-3-Clause"),
-        _timm("resnet34.tv_in1k", "resnet34", 224, _OLD, 73.31, 91.42, "BSD-3-Clause"),
-        _timm("resnet50.tv_in1k", "resnet50v1.5", 224, _OLD, 76.13, 92.86, "BSD-3-Clause"),
-        _timm("resnet50.tv2_in1k", "resnet50v1.5", 224, _NEW, 80.86, 95.43, "BSD-3-Clause"),
-        _timm("resnet50.a1_in1k", "resnet50v1.5", 288, _WHOLE, 81.24, 95.11, "Apache-2.0"),
-        _timm("resnet101.a1h_in1k", "resnet101v1.5", 288, _WHOLE, 82.80, None, "Apache-2.0"),
-        _timm("resnet152.a1h_in1k", "resnet152v1.5", 288, _WHOLE, 83.49, None, "Apache-2.0"),
+        _timm("resnet18.tv_in1k", "resnet18", 47, 224, _OLD, 69.76, 89.08, "BSD-3-Clause"),
+        _timm("resnet34.tv_in1k", "resnet34", 87, 224, _OLD, 73.31, 91.42, "BSD-3-Clause"),
+        _timm("resnet50.tv_in1k", "resnet50v1.5", 102, 224, _OLD, 76.13, 92.86, "BSD-3-Clause"),
+        _timm("resnet50.tv2_in1k", "resnet50v1.5", 102, 224, _NEW, 80.86, 95.43, "BSD-3-Clause"),
+        _timm("resnet50.a1_in1k", "resnet50v1.5", 102, 288, _WHOLE, 81.24, 95.11, "Apache-2.0"),
+        _timm("resnet101.a1h_in1k", "resnet101v1.5", 179, 288, _WHOLE, 82.80, None, "Apache-2.0"),
+        _timm("resnet152.a1h_in1k", "resnet152v1.5", 241, 288, _WHOLE, 83.49, None, "Apache-2.0"),
     )
 }
+
+
+def similar(name: str) -> str:
+    """Return words that name the weights whose name is like `name`, nothing where none is."""
+    names = [*PRETRAINED, TINY.name]
+    found = [longer for longer in names if longer.startswith(name)] or get_close_matches(name, names, n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 @dataclass(frozen=True)

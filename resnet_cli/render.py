@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_cli import interrupts, terminal
-from resnet_cli.graph import Graph, totals
+from resnet_cli.graph import Graph
+from resnet_cli.ops import totals
 from resnet_cli.records import LAYOUTS, Layout, safe_json
 from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
     from resnet_cli.benchmark import Benchmark
+    from resnet_cli.catalogue import Network
     from resnet_cli.convert import Converted
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from resnet_cli.predict import Record
     from resnet_cli.store import Part
     from resnet_cli.train import Trained
+    from resnet_cli.weights import Checked, Listed
 
 
 def _write(text: str) -> None:
@@ -50,7 +53,7 @@ def summary_json(network: Graph) -> None:
         "model": architecture.name,
         "image_size": architecture.image_size,
         "classes": architecture.head.classes,
-        "totals": asdict(totals(network.ops)),
+        "totals": asdict(network.totals),
     }
     rows = ",\n".join(f"  {safe_json(layer)}" for layer in layers)
     _write(f'{safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
@@ -62,7 +65,7 @@ def summary_table(network: Graph, *, expand: bool) -> None:
     table = Table(title=f"{architecture.name}, {architecture.image_size} x {architecture.image_size}", show_footer=True)
     columns = ["layer", "kind"] if expand else ["stage", "blocks"]
     columns += ["output", "parameters", "trainable", "MACs"]
-    footers = dict(zip(columns[3:], map(_count, astuple(totals(network.ops))), strict=True))
+    footers = dict(zip(columns[3:], map(_count, astuple(network.totals)), strict=True))
     for width, dropped in {110 if expand else 78: ("kind", "trainable"), 66: ("blocks",), 57: ("output",)}.items():
         if terminal.out.width < width:
             columns = [column for column in columns if column not in dropped]
@@ -169,7 +172,7 @@ RECORDS = {"table": Layout(table_text), **LAYOUTS}
 def built(network: Graph, path: Path, bytes_written: int) -> None:
     """Say on stderr what was written."""
     if terminal.verbosity > terminal.QUIET:
-        parameters = _count(totals(network.ops).parameters)
+        parameters = _count(network.totals.parameters)
         size = decimal(bytes_written)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         terminal.err.print(Text(text), soft_wrap=True)
@@ -323,3 +326,86 @@ def cache_table(parts: Iterable["Part"]) -> None:
 
 
 CACHES = {"table": cache_table, "json": cache_json}
+
+
+def models_json(networks: Iterable["Network"]) -> None:
+    """Print published networks as a JSON array."""
+    rows = [
+        {"name": network.name, "depth": network.depth, "variant": network.variant, **asdict(network.totals)}
+        | {
+            "weights": [
+                {"name": row.name, "image_size": row.image_size, "top1": row.top1, "top5": row.top5, "url": row.url}
+                for row in network.weights
+            ]
+        }
+        for network in networks
+    ]
+    _write("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
+
+
+def models_table(networks: Iterable["Network"]) -> None:
+    """Print published networks as a table: a row a file of weights."""
+    table = Table(caption="Top-1 accuracy on ImageNet's validation set, in percent.", caption_justify="left")
+    columns = ["network", "variant", "params", "MACs", "top-1", "weights"]
+    for width, dropped in {79: "variant", 69: "MACs"}.items():
+        if terminal.out.width < width:
+            columns.remove(dropped)
+    for column in columns:
+        left = column in ("network", "variant", "weights")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    for network in networks:
+        cells = {
+            "network": network.name,
+            "variant": network.variant,
+            "params": f"{network.totals.parameters / 1e6:.1f} M",
+            "MACs": f"{network.totals.macs / 1e9:.2f} G",
+        }
+        for row in network.weights or (None,):
+            known = {"top-1": f"{row.top1:.2f}", "weights": row.name} if row else {}
+            table.add_row(*((cells | known).get(column, "") for column in columns))
+            cells = {}
+    terminal.out.print(table)
+
+
+MODELS = {"table": models_table, "json": models_json}
+
+
+def weights_json(listed: Iterable["Listed"]) -> None:
+    """Print what weights there are as one JSON array."""
+    rows = [asdict(each) | {"cached": each.path is not None, "path": each.path and str(each.path)} for each in listed]
+    _write("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
+
+
+def weights_table(listed: Iterable["Listed"]) -> None:
+    """Print what weights there are as a table."""
+    table = Table(caption="top-1 in %: of tiny on 200 classes, of all others on ImageNet's 1000")
+    columns = ["name", "network", "size", "image", "top-1", "licence", "cached"]
+    if terminal.out.width < 92:
+        columns.remove("network")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("size", "image", "top-1") else "left")
+    for each in listed:
+        cells = {
+            "name": each.name,
+            "network": each.network,
+            "size": f"{each.size_mb} MB" if each.size_mb else "",
+            "image": str(each.image_size),
+            "top-1": f"{each.top1:.2f}",
+            "licence": each.licence,
+            "cached": "yes" if each.path else "",
+        }
+        table.add_row(*(cells[column] for column in columns))
+    terminal.out.print(table)
+
+
+WEIGHTS = {"table": weights_table, "json": weights_json}
+
+
+def path(path: Path) -> None:
+    """Print the name of a file."""
+    terminal.out.print(Text(printable(str(path))), soft_wrap=True)
+
+
+def checked(checked: "Checked") -> None:
+    """Print whether a file of weights is whole."""
+    terminal.out.print(Text(printable(f"{checked.name}: {checked.fault or 'whole'}, {checked.path}")), soft_wrap=True)

@@ -30,7 +30,7 @@ def cache_dir() -> Path:
     return (Path(named) if named else platformdirs.user_cache_path("resnet-cli")).absolute()
 
 
-def remembered(path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
+def remembered(path: Path, what: str, compute: Callable[[Path], Any], *, anew: bool = False) -> Any:
     """Return what `compute` says of a file, computed once as long as the file is untouched.
 
     Size, time of the last change and inode tell whether it is, as they do for git's index: hashing 100 MB on every
@@ -40,6 +40,7 @@ def remembered(path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
         path: the file.
         what: name of the value.
         compute: gives the value, ready for JSON.
+        anew: compute it in any case.
 
     Raises:
         OSError: there is no such file.
@@ -51,7 +52,7 @@ def remembered(path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(note.read_text("utf-8"))
         values = dict(known["values"]) if known["state"] == state else {}
-    if what not in values:
+    if anew or what not in values:
         values[what] = compute(path)
         if state == _state(path) and abs(time.time() - state[1] / 1e9) > FRESH_SECONDS:
             with suppress(OSError, UsageError):
@@ -59,12 +60,13 @@ def remembered(path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
     return values[what]
 
 
-def digest(path: Path, algorithm: str = "sha256") -> str:
+def digest(path: Path, algorithm: str = "sha256", *, anew: bool = False) -> str:
     """Return the hash of a file's content in hexadecimal digits.
 
     Args:
         path: the file.
         algorithm: a name that `hashlib.new` knows.
+        anew: read the file in any case; a disk may have damaged it unnoticed.
 
     Raises:
         OSError: the file cannot be read.
@@ -74,7 +76,7 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
-    return str(remembered(path, algorithm, compute))
+    return str(remembered(path, algorithm, compute, anew=anew))
 
 
 def find_compiled(key: Any) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_cli import architecture
+from resnet_cli import architecture, graph
 from resnet_cli.errors import ModelError
 from resnet_cli.pretrained import CAFFE, INCEPTION, PRETRAINED, TORCHVISION, Preprocessing, Resizing
 
@@ -49,6 +49,13 @@ def test_rows_of_the_hub_are_the_published_ones(shared: Path) -> None:
         assert (row.image_size, row.top1, row.top5) == (int(size), float(top1), float(top5) if top5 else None)
         assert (row.repository, row.preprocessing.mean) == (f"timm/{name}", TORCHVISION.mean)
         assert row.network.removesuffix("v1.5") == name.partition(".")[0]
+
+
+def test_sizes_are_those_of_the_parameters() -> None:
+    for row in PRETRAINED.values():
+        if row.size_mb:
+            parameters = graph.totals(graph.resnet(architecture.resnet(name=row.network)).ops).parameters
+            assert abs(row.size_mb - 4 * parameters / 1e6) < 0.6, row.name
 
 
 def test_each_row_is_of_a_known_network() -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from conftest import RESNET
 
+from resnet_cli.pretrained import PRETRAINED
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
@@ -44,7 +46,7 @@ def test_readme_has_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda line: line.partition("  ")[0])
 def test_commands(folder: Path, command: str) -> None:
-    """The internet is out of reach here: ImageNet's weights by name or depth end with 3, an address costs its image."""
+    """The internet is out of reach here: published weights end with 3, an address costs its image."""
     words = shlex.split(command, comments=True)
     for other in {"jq", "curl"} & set(words):
         if not shutil.which(other):
@@ -59,7 +61,8 @@ def test_commands(folder: Path, command: str) -> None:
     command = command.replace("curl ", "curl --max-time 2 ")
     result = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=folder, env=environment, **CAPTURED)
     needs_imagenet = "imagenet" in words or {"predict", "--depth"} <= set(words)
-    expected = 3 if needs_imagenet else 1 if "example.com" in command else 0
+    needs_weights = {"--weights", "weights"} & set(words) and {*PRETRAINED, "weights.zip"} & set(words)
+    expected = 3 if needs_imagenet or needs_weights else 1 if "example.com" in command else 0
     assert result.returncode == expected, result.stderr
 
 

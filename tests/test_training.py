@@ -367,5 +367,5 @@ def test_stem_is_a_row() -> None:
         describe(50, stages=(2, 3, 3), width=48, stem="small", variant="v1.5", classes=200, image_size=64)
     )
     assert small.ops[-3].output_shape == (4, 4, 768)
-    with pytest.raises(UsageError, match="stem must be one of imagenet, small, cifar"):
+    with pytest.raises(UsageError, match="stem must be one of imagenet, deep, small, cifar"):
         describe(stem="large")
