@@ -37,7 +37,7 @@ Node = Any  # the package has no types of its own
 Weights = Mapping[str, NDArray[np.float32]]
 
 HINTS = {Precision.F32: "f32", Precision.BF16: "bf16", Precision.INT8: "f32"}  # of what is not quantised, for int8
-LAYOUT_VERSION = 2  # of what `build` makes of a network: compiled networks of another one are not used
+LAYOUT_VERSION = 3  # of what `build` makes of a network: compiled networks of another one are not used
 
 
 def _per_channel(values: NDArray[np.float32]) -> NDArray[np.float32]:
