@@ -238,6 +238,7 @@ def test_openvino_answers_as_keras_does(source: Source, tmp_path: Path) -> None:
     size = source.metadata.architecture.image_size
     assert (model.input("images").element_type, [*model.input(0).shape]) == (openvino.Type.u8, [1, size, size, 3])
     assert (model.output("probabilities").element_type, [*model.output(0).shape]) == (openvino.Type.f32, [1, 10])
+    assert len(model.outputs) == 1
     assert Metadata.from_json(model.get_rt_info("resnet_cli").astype(str)) == source.metadata
     kinds = {node.get_element_type() for node in model.get_ops() if node.get_type_name() == "Constant"}
     assert openvino.Type.f16 not in kinds
