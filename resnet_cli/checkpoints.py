@@ -7,7 +7,8 @@ into those of the format, and insists that both sides match one to one.
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from safetensors.numpy import save
 from resnet_cli import names
 from resnet_cli.errors import ModelError
 from resnet_cli.graph import Graph, resnet
-from resnet_cli.metadata import Metadata
+from resnet_cli.metadata import METADATA_KEY, Metadata
 
 Arrays = dict[str, NDArray[Any]]
 
-METADATA_KEY = "resnet_cli"  # where safetensors and HDF5 hold our metadata
+CHUNK = 1 << 15  # bytes, about, of names in an attribute of HDF5, which holds 64 KB
 KERAS_MEMBER = "resnet_cli.json"  # where a .keras archive holds it
 
 
@@ -169,7 +170,37 @@ def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: 
         arrays: the network's parameters by name.
         metadata: what the file is to say of itself.
     """
-    path.write_bytes(save(dict(arrays), metadata={METADATA_KEY: metadata.to_json()}))
+    ordered = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # or `save` mixes up the values
+    path.write_bytes(save(ordered, metadata={METADATA_KEY: metadata.to_json()}))
+
+
+def write_torch_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
+    """Write arrays under PyTorch's names and in its order of dimensions, with the metadata in the header.
+
+    Args:
+        path: the file to write.
+        arrays: the network's parameters by name.
+        metadata: what the file is to say of itself.
+
+    Raises:
+        ModelError: the network has arrays that those of PyTorch lack.
+    """
+    theirs = names.torch(resnet(metadata.architecture))
+    if nameless := [name for name in arrays if theirs[name] == name]:
+        raise ModelError(
+            f"{metadata.architecture.name} has arrays that no ResNet of PyTorch has: {_few(nameless)}\n"
+            "It has none with biases of convolutions or with batch norm before them, such as Keras's v1 and v2."
+        )
+    write_safetensors(path, {theirs[name]: to_torch(array) for name, array in arrays.items()}, metadata)
+
+
+def to_torch(array: NDArray[Any]) -> NDArray[Any]:
+    """Turn a kernel (height, width, in, out) or (in, out) into PyTorch's order of dimensions.
+
+    Args:
+        array: any array of a network; those of one dimension stay as they are.
+    """
+    return array.transpose({1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[array.ndim])
 
 
 def write_weights_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
@@ -180,9 +211,38 @@ def write_weights_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: M
         arrays: the network's parameters by name.
         metadata: what the file is to say of itself.
     """
+    with _hdf5(path, metadata) as file:
+        add_weights(file, resnet(metadata.architecture), arrays)
+
+
+def write_legacy_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
+    """Write arrays as Keras 2 did and `load_weights` still reads them, with the metadata beside them.
+
+    Args:
+        path: the file to write.
+        arrays: the network's parameters by name.
+        metadata: what the file is to say of itself.
+    """
+    layers = [op for op in resnet(metadata.architecture).ops if op.parameters]
+    with _hdf5(path, metadata) as file:
+        # What `load_weights` goes by: keras/src/legacy/saving/legacy_h5_format.py.
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.15.0"
+        layer_names = np.array([layer.name.encode() for layer in layers])
+        chunks = np.array_split(layer_names, 1 + layer_names.nbytes // CHUNK)
+        for i, chunk in enumerate(chunks):
+            file.attrs["layer_names" if len(chunks) == 1 else f"layer_names{i}"] = chunk
+        for layer in layers:
+            group = file.create_group(layer.name)
+            group.attrs["weight_names"] = np.array([f"{parameter.name}:0".encode() for parameter in layer.parameters])
+            for parameter in layer.parameters:
+                group[f"{parameter.name}:0"] = arrays[parameter.name]
+
+
+@contextmanager
+def _hdf5(path: Path, metadata: Metadata) -> Iterator[h5py.File]:
     content = io.BytesIO()  # HDF5 itself does not survive a full disk
     with h5py.File(content, "w") as file:
-        add_weights(file, resnet(metadata.architecture), arrays)
+        yield file
         file[METADATA_KEY] = metadata.to_json()
     path.write_bytes(content.getvalue())
 

@@ -112,7 +112,7 @@ def build(
     ] = "none",
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="The file: .keras, .weights.h5 or .safetensors.", rich_help_panel=OUTPUT),
+        typer.Option("-o", "--output", help="The file: .keras, .safetensors, .h5, .onnx...", rich_help_panel=OUTPUT),
     ] = Path("model.keras"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
@@ -120,8 +120,46 @@ def build(
     from resnet_cli import build
 
     with terminal.libraries_muted(), terminal.Activity("Describing the network") as activity:
-        network = build.build(output, weights, asked, force=force, activity=activity)
-    render.built(network, output)
+        network, size = build.build(output, weights, asked, force=force, activity=activity)
+    render.built(network, output, size)
+
+
+@_command(
+    "depth",
+    examples=(
+        "resnet convert tiny tiny.onnx",
+        "resnet convert published.keras published.xml",
+        "resnet convert --names pytorch model.keras model.safetensors",
+    ),
+)
+def convert(
+    *,
+    source: Annotated[str, typer.Argument(metavar="IN", help="A file of weights, or a name.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The file; its suffix is its format.")],
+    asked: dict[str, Any],
+    names: Annotated[
+        Literal["keras", "pytorch"],
+        typer.Option(help="Whose names arrays get in .safetensors.", rich_help_panel=OUTPUT),
+    ] = "keras",
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What to compare on (default: a cat).", rich_help_panel=OUTPUT),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)] = False,
+    output_format: Format = "table",
+) -> None:
+    """Write a model in another format; the file is kept only if it answers alike.
+
+    OUT ends with .keras, .weights.h5, .h5 (Keras 2), .safetensors, .xml (OpenVINO
+    IR; a .bin comes with it) or .onnx. The last two turn RGB from 0 to 255 into
+    probabilities: .xml takes uint8 (1, size, size, 3), .onnx takes float32
+    (batch, 3, size, size).
+    """
+    from resnet_cli import convert
+
+    with terminal.libraries_muted(), terminal.Activity("Reading weights") as activity:
+        converted = convert.convert(source, output, asked, activity, names=names, image=image, force=force)
+    render.CONVERSIONS[output_format](converted)
 
 
 @_command(

@@ -8,6 +8,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from resnet_cli import store
 from resnet_cli.engines import Precision, Setup
 from resnet_cli.errors import EngineError, ModelError, UsageError
-from resnet_cli.graph import Graph
-from resnet_cli.metadata import Metadata
+from resnet_cli.graph import Graph, resnet
+from resnet_cli.metadata import METADATA_KEY, Metadata
 from resnet_cli.models import Activity, Model
 from resnet_cli.pretrained import Preprocessing
 
@@ -36,7 +37,7 @@ Node = Any  # the package has no types of its own
 Weights = Mapping[str, NDArray[np.float32]]
 
 HINTS = {Precision.F32: "f32", Precision.BF16: "bf16", Precision.INT8: "f32"}  # of what is not quantised, for int8
-LAYOUT_VERSION = 2  # of what `build` makes of a network: compiled networks of another one are not used
+LAYOUT_VERSION = 3  # of what `build` makes of a network: compiled networks of another one are not used
 
 
 def _per_channel(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -162,6 +163,42 @@ def build(graph: Graph, parameters: Weights, preprocessing: Preprocessing, tempe
     steps.convert_color(getattr(ColorFormat, preprocessing.channels))
     steps.mean(list(preprocessing.mean)).scale(list(preprocessing.std))
     return prepared.build()
+
+
+def write(path: Path, parameters: Weights, metadata: Metadata) -> None:
+    """Write what `build` makes as OpenVINO IR, from `images` to `probabilities`, with the metadata as runtime info.
+
+    Args:
+        path: the `.xml` to write; the arrays stand in a `.bin` beside it.
+        parameters: the network's arrays by name.
+        metadata: what the file is to say of itself.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    network = build(resnet(metadata.architecture), parameters, metadata.preprocessing, metadata.temperature)
+    network.input().set_names({"images"})
+    network.remove_result(network.output("features").get_node())
+    network.set_rt_info(metadata.to_json(), METADATA_KEY)
+    try:
+        openvino.save_model(network, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"OpenVINO says {error}; the disk may be full") from error
+
+
+def answer(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Classify an image with a model of OpenVINO IR.
+
+    Args:
+        path: the `.xml`.
+        images: RGB, shape (1, size, size, 3).
+
+    Returns:
+        Probabilities, shape (1, classes).
+    """
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": HINTS[Precision.F32]})
+    return np.asarray(compiled(images)[0])
 
 
 class OpenVINOEngine:

@@ -30,23 +30,34 @@ def check(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *companions: Path) -> Iterator[Path]:
     """Give a temporary name in the same folder, of the same suffix, whose file is moved to `path` in the end.
 
     Args:
         path: the final name; a file of that name is replaced.
+        companions: final names, in the same folder, of what is written beside the temporary name; they are moved
+            before it, so that it never stands there alone.
 
     Raises:
         UsageError: the folder does not exist, or nothing can be written there.
     """
-    check(path)
+    for final in (path, *companions):
+        check(final)
     try:
         with tempfile.TemporaryDirectory(prefix=PREFIX, dir=path.parent) as folder, _claimed(Path(folder)):
             unfinished = Path(folder) / path.name
             yield unfinished
-            with unfinished.open("rb+") as file:
-                os.fsync(file)  # or a power cut may leave an empty file under the final name
-            unfinished.replace(path)
+            for final in (path, *companions):
+                with unfinished.with_name(final.name).open("rb+") as file:
+                    os.fsync(file)  # or a power cut may leave an empty file under the final name
+            for companion in companions:
+                unfinished.with_name(companion.name).replace(companion)
+            try:
+                unfinished.replace(path)
+            except OSError:
+                for companion in companions:
+                    companion.unlink()
+                raise
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 

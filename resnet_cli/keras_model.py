@@ -1,17 +1,20 @@
 """The network read as a Keras model, and Keras as an engine. Importing this module imports Keras."""
 
 import os
+import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli import metrics
-from resnet_cli.checkpoints import Arrays
+from resnet_cli.checkpoints import KERAS_MEMBER, Arrays
 from resnet_cli.engines import Precision, Setup
 from resnet_cli.errors import EngineError
-from resnet_cli.graph import Graph
+from resnet_cli.graph import Graph, resnet
+from resnet_cli.metadata import Metadata
 from resnet_cli.models import Activity, Model
 from resnet_cli.pretrained import Preprocessing
 
@@ -84,6 +87,35 @@ def build(
 def arrays(model: keras.Model) -> Arrays:
     """Return the parameters of a model that `build` made, by name."""
     return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
+
+
+def write(path: Path, parameters: Arrays, metadata: Metadata) -> None:
+    """Write a network as a `.keras` file, with the metadata as one more member of the archive.
+
+    Args:
+        path: the file to write.
+        parameters: its arrays by name.
+        metadata: what the file is to say of itself.
+    """
+    build(resnet(metadata.architecture), parameters).save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(KERAS_MEMBER, metadata.to_json())
+
+
+def answer(path: Path, metadata: Metadata, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Classify images as whoever loads a `.keras` file would.
+
+    Args:
+        path: the file.
+        metadata: its preprocessing and temperature.
+        images: RGB, shape (batch, size, size, 3).
+
+    Returns:
+        Tempered probabilities, shape (batch, classes).
+    """
+    model = keras.saving.load_model(path)
+    probabilities = model.predict_on_batch(preprocess(images, metadata.preprocessing))
+    return metrics.tempered(probabilities, metadata.temperature)
 
 
 def preprocess(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -10,6 +10,8 @@ from resnet_cli.errors import ModelError, ResnetError
 from resnet_cli.labels import Labels
 from resnet_cli.pretrained import Preprocessing
 
+METADATA_KEY = "resnet_cli"  # under which files hold it
+
 
 @dataclass(frozen=True)
 class Metadata:

@@ -10,13 +10,16 @@ LEGACY_LAYERS = {"probs": "predictions"}
 # Keras 3 numbers layers of a class in the order of `Model.layers`: layers/conv2d_7/vars/0.
 KERAS3_CLASSES = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization", "Dense": "dense"}
 
+# A convolution's bias is not among them: batch norm has one.
 TORCH_ARRAYS = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
+    "Conv2D": {"kernel": "weight"},
+    "BatchNormalization": {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    },
+    "Dense": {"kernel": "weight", "bias": "bias"},
 }
 
 
@@ -50,10 +53,10 @@ def torch(graph: Graph) -> dict[str, str]:
     Parameters that those networks do not have keep their own names.
     """
     layers = _torch_layers(graph)
-    names: dict[str, str] = {}
-    for name in graph.parameters:
-        layer, _, array = name.partition("/")
-        names[name] = f"{layers[layer]}.{TORCH_ARRAYS[array]}" if layer in layers else name
+    names = own(graph)
+    for op in graph.ops:
+        if layer := layers.get(op.name):
+            names |= {f"{op.name}/{array}": f"{layer}.{theirs}" for array, theirs in TORCH_ARRAYS[op.kind].items()}
     return names
 
 

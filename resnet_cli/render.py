@@ -22,6 +22,7 @@ from resnet_cli.terminal import printable
 if TYPE_CHECKING:
     from resnet_cli.benchmark import Benchmark
     from resnet_cli.catalogue import Network
+    from resnet_cli.convert import Converted
     from resnet_cli.evaluate import Evaluation
     from resnet_cli.models import Model
     from resnet_cli.output import Write
@@ -168,13 +169,29 @@ def table_text(record: "Record") -> str:
 RECORDS = {"table": Layout(table_text), **LAYOUTS}
 
 
-def built(network: Graph, path: Path) -> None:
+def built(network: Graph, path: Path, bytes_written: int) -> None:
     """Say on stderr what was written."""
     if terminal.verbosity > terminal.QUIET:
         parameters = _count(network.totals.parameters)
-        size = decimal(path.stat().st_size)
+        size = decimal(bytes_written)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         terminal.err.print(Text(text), soft_wrap=True)
+
+
+def converted_json(converted: "Converted") -> None:
+    """Print what was converted as one JSON object."""
+    _write(safe_json(asdict(converted)) + "\n")
+
+
+def converted_line(converted: "Converted") -> None:
+    """Print what was converted as a line."""
+    size, difference = decimal(converted.bytes), f"{converted.largest_difference:.1g}"
+    labels = f"{converted.top_label} (before: {converted.source_top_label})"
+    text = f"{converted.path}: {size}, largest difference of probability {difference}, {labels}"
+    terminal.out.print(Text(printable(text)), soft_wrap=True)
+
+
+CONVERSIONS = {"table": converted_line, "json": converted_json}
 
 
 def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:

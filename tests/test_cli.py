@@ -17,7 +17,7 @@ from resnet_cli import architecture, graph
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 SMALL = ("--stages", "1,1,1,1", "--width", "4", "--image-size", "32")
-COMMANDS = ("build", "summary", "predict", "evaluate", "train", "benchmark")
+COMMANDS = ("build", "summary", "predict", "evaluate", "train", "benchmark", "convert")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_keras_file_loads_and_trains_without_the_project(resnet: Run, tmp_path: 
 
 def test_build_goes_from_format_to_format_without_loss(resnet: Run, tmp_path: Path, weights: Path) -> None:
     source = weights
-    for name in ("a.weights.h5", "b.keras", "c.safetensors"):
+    for name in ("a.weights.h5", "b.keras", "c.h5", "d.safetensors"):
         assert resnet("build", "--weights", source, "-o", tmp_path / name).returncode == 0
         source = tmp_path / name
     assert source.read_bytes() == weights.read_bytes()

@@ -51,6 +51,8 @@ def test_commands(folder: Path, command: str) -> None:
     for other in {"jq", "curl"} & set(words):
         if not shutil.which(other):
             pytest.skip(f"needs {other}")
+    if ".onnx" in command:
+        pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     environment = os.environ | {
         "PATH": f"{RESNET.parent}{os.pathsep}{os.environ['PATH']}",
         "RESNET_OFFLINE": "1",
