@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 FORMAT = {"format": "resnet weights", "version": 1}
 MAX_MANIFEST = 2**20  # bytes
 CHUNK = 2**20  # bytes in memory at once
+SHOWN = 64  # characters, in errors, of what a bundle says
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _contents(archive: zipfile.ZipFile, size: int) -> list[Packed]:
     for name, info in members.items():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or kind not in (0, stat.S_IFREG):
-            raise ModelError(f"expected plain files, neither compressed nor links; {name!r} is something else")
+            raise ModelError(f"expected plain files, neither compressed nor links; {name[:SHOWN]!r} is something else")
     if sum(info.file_size for info in archive.infolist()) > size:
         raise ModelError(f"expected at most {size} bytes in it, it declares more")
     if MANIFEST not in members:
@@ -134,7 +135,7 @@ def _contents(archive: zipfile.ZipFile, size: int) -> list[Packed]:
     packed = _manifest(archive)
     named, there = Counter([MANIFEST, *(each.file for each in packed)]), Counter(archive.namelist())
     if odd := sorted(name for name in {*named, *there} if not named[name] == there[name] == 1):
-        raise ModelError(f"expected the same files in it and in its manifest, once each; look at {odd[0]!r}")
+        raise ModelError(f"expected the same files in it and in its manifest, once each; look at {odd[0][:SHOWN]!r}")
     for each in packed:
         if each.size != members[each.file].file_size:
             raise ModelError(f"expected {each.size} bytes of {each.file}, it has {members[each.file].file_size}")
@@ -157,9 +158,9 @@ def _manifest(archive: zipfile.ZipFile) -> list[Packed]:
     for each in packed:
         row = PRETRAINED.get(each.name)
         if not row:
-            raise ModelError(f"{each.name!r} is no name of `resnet weights list`{similar(each.name)}")
+            raise ModelError(f"{each.name[:SHOWN]!r} is no name of `resnet weights list`{similar(each.name[:SHOWN])}")
         if each.file != row.file:
-            raise ModelError(f"expected the file {row.file} for {each.name}, its manifest says {each.file!r}")
+            raise ModelError(f"expected the file {row.file} for {each.name}, its manifest says {each.file[:SHOWN]!r}")
     return packed
 
 
@@ -176,7 +177,7 @@ def _unpack(archive: zipfile.ZipFile, each: Packed, unfinished: ExitStack) -> No
     with source, path.open("wb") as target:
         _, sha256, md5 = _copy(source, target)
     if sha256 != each.sha256:
-        raise ModelError(f"{each.file} is damaged: expected sha256:{each.sha256}, got {sha256}")
+        raise ModelError(f"{each.file} is damaged: expected sha256:{each.sha256[:SHOWN]}, got {sha256}")
     if row.md5 and md5 != row.md5:
         raise ModelError(f"{each.file} is not the published file: expected md5:{row.md5}, got {md5}")
     if row.repository and not hub.whole(path):

@@ -48,7 +48,7 @@ class Kept:
     Args:
         path: the file.
         algorithm: of the hash.
-        hash: what it should be, in hexadecimal digits.
+        hash: what it should be, in hexadecimal digits; empty where nobody said and not all of the file is there.
         whole: whether it is.
     """
 
@@ -93,8 +93,8 @@ def _places(row: Pretrained) -> Iterator[tuple[Path, str, str]]:
     recorded = _recorded(row)
     if recorded:
         yield recorded[0], "sha256", recorded[1]
-    if not (recorded and recorded[0] == file) and file.exists():  # put there by hand
-        yield file, "sha256", digest(file) if hub.whole(file) else ""
+    if not (recorded and recorded[0] == file) and (by_hand := _digest(file, "sha256")):
+        yield file, "sha256", by_hand if hub.whole(file) else ""
     if found := hub.find(row):
         yield found[0], "sha256", found[1]
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.filesize import decimal
 
-from resnet_cli import __version__, cli_weights, interrupts, render, terminal
+from resnet_cli import __version__, cli_cache, cli_train, cli_weights, interrupts, render, reports, terminal
 from resnet_cli.errors import ResnetError, UsageError
 from resnet_cli.options import (
     COMPUTING_OPTIONS,
@@ -18,7 +17,6 @@ from resnet_cli.options import (
     NETWORK,
     NETWORK_OPTIONS,
     OUTPUT,
-    RECIPE,
     Computing,
     Format,
     Quiet,
@@ -26,9 +24,7 @@ from resnet_cli.options import (
     Weights,
     command,
     examples_text,
-    given,
     parse_shard,
-    parse_sizes,
 )
 
 if TYPE_CHECKING:
@@ -243,99 +239,18 @@ def evaluate(
     if confusion and confusion.suffix != ".png":
         raise UsageError(f"{confusion}: the name must end with .png")
     writers = (evaluate.write_classes, evaluate.write_mistakes, evaluate.draw_confusion)
-    reports = [(path, write) for path, write in zip((per_class, mistakes, confusion), writers, strict=True) if path]
-    for path, _ in reports:
+    besides = [(path, write) for path, write in zip((per_class, mistakes, confusion), writers, strict=True) if path]
+    for path, _ in besides:
         files.check(path)
     with terminal.libraries_muted():
         setup = _setup(computing, True, [str(data)])
         model, engine = _ready(weights, asked, computing.engine, setup)
         with terminal.Counting("Classifying") as progress:
             evaluation = evaluate.evaluate(data, model, engine, progress=progress.count, **computing.stream)
-        render.EVALUATIONS[output_format](evaluation, model)
-        for path, write in reports:
+        reports.EVALUATIONS[output_format](evaluation, model)
+        for path, write in besides:
             write(evaluation, path)
     raise typer.Exit(1 if evaluation.failures else 0)
-
-
-@_command(
-    *(name for name in NETWORK_OPTIONS if name not in ("name", "classes")),
-    examples=(
-        "resnet train photos/ -o model.safetensors",
-        "resnet train photos/ -o model.safetensors --resume",
-        "resnet train photos/ -o fine.safetensors --weights imagenet --freeze-backbone",
-    ),
-)
-def train(
-    *,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with train/CLASS/ and perhaps val/CLASS/.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The weights: .safetensors.", rich_help_panel=OUTPUT)
-    ] = Path("model.safetensors"),
-    asked: dict[str, Any],
-    weights: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
-    ] = "none",
-    freeze_backbone: Annotated[
-        bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over images (default 90).", rich_help_panel=RECIPE)] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images a step (default: 8 to 128).", rich_help_panel=RECIPE)
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate (default: by batch).", rich_help_panel=RECIPE)] = None,
-    warmup: Annotated[int | None, typer.Option(help="Epochs it rises (default 1).", rich_help_panel=RECIPE)] = None,
-    cooldown: Annotated[
-        int | None, typer.Option(help="Epochs it falls (default: rest).", rich_help_panel=RECIPE)
-    ] = None,
-    sizes: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_sizes, metavar="PxN,...", help="N epochs at P pixels at first.", rich_help_panel=RECIPE
-        ),
-    ] = None,
-    crop: Annotated[
-        float | None, typer.Option(help="Least share of the area a crop takes (default 0.35).", rich_help_panel=RECIPE)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and crops.", rich_help_panel=RECIPE)] = None,
-    precision: Annotated[
-        Literal["auto", "f32", "bf16"] | None,
-        typer.Option(help="Of computation (default auto).", rich_help_panel=RECIPE),
-    ] = None,
-    validation_share: Annotated[
-        float | None, typer.Option(help="Where no val is (default 0.05).", rich_help_panel=RECIPE)
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Write 16-bit weights.", rich_help_panel=OUTPUT)] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)] = False,
-    output_format: Format = "table",
-) -> None:
-    """Train a network to tell the folders of images apart."""
-    from resnet_cli import train
-
-    recipe = given(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=lr,
-        warmup=warmup,
-        cooldown=cooldown,
-        sizes=sizes,
-        freeze_backbone=freeze_backbone,
-        seed=seed,
-        crop=crop,
-        precision=precision,
-        validation_share=validation_share,
-    )
-    options = {"half": half, "resume": resume, "force": force}
-    with terminal.libraries_muted(), terminal.Training() as progress:
-        try:
-            trained = train.train(data, output, weights, asked, recipe, progress, **options)
-        except interrupts.INTERRUPTIONS:
-            terminal.warning("interrupted; the same command with --resume goes on after the last whole epoch")
-            raise
-    render.TRAININGS[output_format](trained)
-    raise typer.Exit(1 if trained.bad else 0)
 
 
 @_command(
@@ -379,36 +294,11 @@ def benchmark(
     )
     with terminal.libraries_muted(), terminal.Activity("Reading weights") as activity:
         measured = benchmark.benchmark(weights, asked, photos, options, activity)
-    render.BENCHMARKS[output_format](measured)
+    reports.BENCHMARKS[output_format](measured)
 
 
-cache_app = typer.Typer(
-    name="cache", help="What is kept between runs: weights, compiled networks.", no_args_is_help=True
-)
-app.add_typer(cache_app)
-app.add_typer(cli_weights.app)
-
-
-@cache_app.command("info", epilog=examples_text("resnet cache info", "resnet cache info --format json"))
-def cache_info(output_format: Format = "table") -> None:
-    """Show what is kept, where, and what it takes."""
-    from resnet_cli import store
-
-    render.CACHES[output_format](store.info())
-
-
-@cache_app.command("clear", epilog=examples_text("resnet cache clear", "resnet cache clear compiled"))
-def cache_clear(
-    part: Annotated[
-        list[str] | None, typer.Argument(metavar="PART...", help="weights, compiled, remembered; default: all.")
-    ] = None,
-) -> None:
-    """Delete what is kept; all of it is downloaded, compiled or computed anew when it is needed."""
-    from resnet_cli import store
-
-    cleared = store.clear(tuple(part or store.PARTS))
-    size = decimal(sum(each.bytes for each in cleared))
-    terminal.note(f"deleted {sum(each.files for each in cleared):,} files, {size}")
+for further in (cli_train.app, cli_weights.app, cli_cache.app):
+    app.add_typer(further)
 
 
 def _setup(computing: Computing, many: bool, inputs: list[str]) -> "Setup":

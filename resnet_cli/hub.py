@@ -94,25 +94,33 @@ def download(row: Pretrained, progress: "Progress | None", patience: internet.Pa
         OSError: the cache cannot be written.
     """
     _remove_unfinished(row)
+    with suppress(_PassingError):
+        return _attempt(row, progress, patience, anew=False)
+    try:
+        return _attempt(row, progress, patience, anew=True)
+    except _PassingError as error:
+        raise ModelError(str(error)) from error
+
+
+def _attempt(
+    row: Pretrained, progress: "Progress | None", patience: internet.Patience, *, anew: bool
+) -> tuple[Path, str]:
     host = internet.host(address(row))
-    for last in (False, True):
-        try:
-            path, expected = patience.watch(partial(_get, row, progress, last), host, _growth(row))
-            digest = store.digest(path)
-            if digest == expected:
-                return path, expected
-            for damaged in (_blob(path), path):
-                damaged.unlink(missing_ok=True)
-            raise _PassingError(f"expected sha256:{expected} but got {digest}")
-        except ModelError:
+    try:
+        path, expected = patience.watch(partial(_get, row, progress, anew), host, _growth(row))
+    except ModelError:
+        raise
+    except Exception as error:  # the library has no one kind of its own
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's
             raise
-        except Exception as error:  # the library has no one kind of its own
-            if isinstance(error, OSError) and error.errno is not None:  # the disk's
-                raise
-            reason, again = _explained(error, host)
-            if last or not again:
-                raise ModelError(reason) from error
-    raise AssertionError
+        reason, passing = _explained(error, host)
+        raise (_PassingError if passing else ModelError)(reason) from error
+    digest = store.digest(path)
+    if digest == expected:
+        return path, expected
+    for damaged in (_blob(path), path):
+        damaged.unlink(missing_ok=True)
+    raise _PassingError(f"expected sha256:{expected} but got {digest}")
 
 
 def _get(row: Pretrained, progress: "Progress | None", anew: bool, sign: Callable[[], None]) -> tuple[Path, str]:
@@ -131,11 +139,13 @@ def _get(row: Pretrained, progress: "Progress | None", anew: bool, sign: Callabl
 class _Bar:
     """Passes on what huggingface_hub tells tqdm."""
 
-    def __init__(self, progress: "Progress | None", sign: Callable[[], None], total: int = 0, **_: Any) -> None:
-        self._progress, self._sign, self._total, self._done = progress, sign, total, 0
+    def __init__(
+        self, progress: "Progress | None", sign: Callable[[], None], total: int | None = None, **_: Any
+    ) -> None:
+        self._progress, self._sign, self._total, self._done = progress, sign, total or 0, 0
         if progress:
             progress.reset()
-            progress.total = total
+            progress.total = self._total
 
     def __enter__(self) -> Self:
         return self
@@ -221,5 +231,5 @@ def remove(row: Pretrained) -> int:
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise ResnetError(f"cannot delete {error.filename or folder(row)}: {error.strerror}") from error
+        raise ResnetError(f"cannot delete {error.filename or folder(row)}: {internet.words(error)}") from error
     return size

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, dataclass
-from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,25 +19,22 @@ from resnet_cli.records import LAYOUTS, Layout, safe_json
 from resnet_cli.terminal import printable
 
 if TYPE_CHECKING:
-    from resnet_cli.benchmark import Benchmark
     from resnet_cli.catalogue import Network
     from resnet_cli.convert import Converted
-    from resnet_cli.evaluate import Evaluation
-    from resnet_cli.models import Model
     from resnet_cli.output import Write
     from resnet_cli.predict import Record
     from resnet_cli.store import Part
-    from resnet_cli.train import Trained
     from resnet_cli.weights import Checked, Listed
 
 
-def _write(text: str) -> None:
+def write_json(text: str) -> None:
     """Write JSON, which is UTF-8 whatever the locale."""
     sys.stdout.buffer.write(text.encode())
     sys.stdout.flush()
 
 
-def _count(number: int) -> str:
+def count(number: int) -> str:
+    """Return a number with commas between thousands."""
     return f"{number:,}"
 
 
@@ -56,7 +52,7 @@ def summary_json(network: Graph) -> None:
         "totals": asdict(network.totals),
     }
     rows = ",\n".join(f"  {safe_json(layer)}" for layer in layers)
-    _write(f'{safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
+    write_json(f'{safe_json(fields)[:-1]}, "layers": [\n{rows}\n]}}\n')
 
 
 def summary_table(network: Graph, *, expand: bool) -> None:
@@ -65,7 +61,7 @@ def summary_table(network: Graph, *, expand: bool) -> None:
     table = Table(title=f"{architecture.name}, {architecture.image_size} x {architecture.image_size}", show_footer=True)
     columns = ["layer", "kind"] if expand else ["stage", "blocks"]
     columns += ["output", "parameters", "trainable", "MACs"]
-    footers = dict(zip(columns[3:], map(_count, astuple(network.totals)), strict=True))
+    footers = dict(zip(columns[3:], map(count, astuple(network.totals)), strict=True))
     for width, dropped in {110 if expand else 78: ("kind", "trainable"), 66: ("blocks",), 57: ("output",)}.items():
         if terminal.out.width < width:
             columns = [column for column in columns if column not in dropped]
@@ -85,15 +81,16 @@ def summary_table(network: Graph, *, expand: bool) -> None:
                 "stage": stage,
                 "blocks": str(blocks or ""),
                 "output": " x ".join(map(str, op.output_shape)),
-                "parameters": _count(counts.parameters),
-                "trainable": _count(counts.trainable),
-                "MACs": _count(counts.macs),
+                "parameters": count(counts.parameters),
+                "trainable": count(counts.trainable),
+                "MACs": count(counts.macs),
             }
             table.add_row(*(cells[column] for column in columns), end_section=expand and op is members[-1])
     terminal.out.print(table)
 
 
-def _complain(image: str, reason: Exception | None) -> None:
+def complain(image: str, reason: Exception | None) -> None:
+    """Say on stderr why an image failed, if it did."""
     if reason:
         terminal.error(f"{printable(image)}: {reason}")
 
@@ -121,7 +118,7 @@ def write_records(
     ahead = "" if count.done else layout.begin
     try:
         for record in records:
-            _complain(record.image, record.error)
+            complain(record.image, record.error)
             text = ahead + layout.text(record)
             with interrupts.whole():
                 write(text)
@@ -172,7 +169,7 @@ RECORDS = {"table": Layout(table_text), **LAYOUTS}
 def built(network: Graph, path: Path, bytes_written: int) -> None:
     """Say on stderr what was written."""
     if terminal.verbosity > terminal.QUIET:
-        parameters = _count(network.totals.parameters)
+        parameters = count(network.totals.parameters)
         size = decimal(bytes_written)
         text = f"{printable(str(path))}: {network.architecture.name}, {parameters} parameters, {size}"
         terminal.err.print(Text(text), soft_wrap=True)
@@ -180,7 +177,7 @@ def built(network: Graph, path: Path, bytes_written: int) -> None:
 
 def converted_json(converted: "Converted") -> None:
     """Print what was converted as one JSON object."""
-    _write(safe_json(asdict(converted)) + "\n")
+    write_json(safe_json(asdict(converted)) + "\n")
 
 
 def converted_line(converted: "Converted") -> None:
@@ -194,125 +191,10 @@ def converted_line(converted: "Converted") -> None:
 CONVERSIONS = {"table": converted_line, "json": converted_json}
 
 
-def evaluation_json(evaluation: "Evaluation", model: "Model") -> None:
-    """Print an evaluation as one JSON object."""
-    (top1, *interval1), (top5, *interval5) = evaluation.top(1), evaluation.top(5)
-    fields = {
-        "model": model.metadata.architecture.name,
-        "weights": model.weights,
-        "images": len(evaluation.answers),
-        "failed": len(evaluation.failures),
-        "top1": top1,
-        "top1_interval": interval1,
-        "top5": top5,
-        "top5_interval": interval5,
-        "loss": evaluation.loss,
-        "calibration_error": evaluation.calibration_error,
-        "images_per_second": evaluation.images_per_second,
-    }
-    _complain_of(evaluation)
-    _write(safe_json(fields) + "\n")
-
-
-def evaluation_table(evaluation: "Evaluation", model: "Model") -> None:
-    """Print an evaluation as a table."""
-    _complain_of(evaluation)
-    table = Table(title=Text(f"{model.metadata.architecture.name}, {printable(model.weights)}"), show_header=False)
-    table.add_row("images", _count(len(evaluation.answers)))
-    table.add_row("failed", _count(len(evaluation.failures)))
-    for k in (1, 5):
-        share, low, high = evaluation.top(k)
-        table.add_row(f"top-{k}", f"{share:.2%}  (95 %: {low:.2%} to {high:.2%})")
-    table.add_row("loss", f"{evaluation.loss:.4f}")
-    table.add_row("calibration error", f"{evaluation.calibration_error:.2%}")
-    table.add_row("images a second", f"{evaluation.images_per_second:.1f}")
-    terminal.out.print(table)
-
-
-def _complain_of(evaluation: "Evaluation") -> None:
-    for path, reason in evaluation.failures:
-        _complain(path, reason)
-
-
-EVALUATIONS = {"table": evaluation_table, "json": evaluation_json}
-
-
-def trained_json(trained: "Trained") -> None:
-    """Print what a training came to as one JSON object."""
-    _write(safe_json(asdict(trained)) + "\n")
-
-
-def trained_table(trained: "Trained") -> None:
-    """Print what a training came to as a table."""
-    table = Table(title=Text(f"{trained.architecture}, {printable(trained.path)}"), show_header=False)
-    table.add_row("classes", _count(trained.classes))
-    table.add_row("images", _count(trained.images))
-    table.add_row("images to validate with", _count(trained.validation_images))
-    table.add_row("bad images left out", _count(len(trained.bad)))
-    table.add_row("epochs", _count(trained.epochs))
-    table.add_row("top-1", f"{trained.val_accuracy:.2%}")
-    table.add_row("top-5", f"{trained.val_top5:.2%}")
-    table.add_row("loss", f"{trained.val_loss:.4f}  (untempered: {trained.val_loss_untempered:.4f})")
-    table.add_row("temperature", f"{trained.temperature:.3f}")
-    table.add_row("images a second", f"{trained.images_per_second:.1f}  ({trained.precision})")
-    table.add_row("time", str(timedelta(seconds=round(trained.seconds))))
-    terminal.out.print(table)
-
-
-TRAININGS = {"table": trained_table, "json": trained_json}
-
-
-# What a benchmark's figures are called, and how one is written.
-FIGURES = {
-    "engine_images_per_second": ("engine alone, images a second", "{:.1f}"),
-    "decode_images_per_second": ("decoding alone, images a second", "{:.1f}"),
-    "end_to_end_images_per_second": ("end to end, images a second", "{:.1f}"),
-    "expected_images_per_second": ("expected of these two, images a second", "{:.1f}"),
-    "share_of_expected": ("share of the expected", "{:.0%}"),
-    "against_images_per_second": ("{against} alone, images a second", "{:.1f}"),
-    "ratio": ("times as fast as {against}", "{:.2f}"),
-    "cold_seconds": ("first answer ever, seconds", "{:.2f}"),
-    "warm_seconds": ("first answer of a later process, seconds", "{:.2f}"),
-    "cold_peak_bytes": ("memory of the first answer ever, MB", "{:.0f}"),
-    "warm_peak_bytes": ("memory of a later process, MB", "{:.0f}"),
-}
-
-
-def benchmark_json(benchmark: "Benchmark") -> None:
-    """Print a benchmark as one JSON object."""
-    fields = asdict(benchmark) | {"runs": len(benchmark.runs)}
-    _write(safe_json(fields | {name: asdict(spread) for name, spread in benchmark.figures.items()}) + "\n")
-
-
-def benchmark_table(benchmark: "Benchmark") -> None:
-    """Print a benchmark as a table."""
-    machine = benchmark.machine
-    name = f"{benchmark.model}, {printable(benchmark.weights)}, {benchmark.engine} {benchmark.precision}"
-    table = Table(
-        title=Text(f"{name}, {benchmark.images} images", "bold"), title_justify="left", caption_justify="left"
-    )
-    versions = ", ".join(f"{library} {version}" for library, version in machine.versions.items())
-    memory = f"{benchmark.peak_bytes / 1e6:.0f} MB in this process"
-    table.caption = Text(f"{machine.processor}, {machine.cores} cores; {memory}; {versions}", "dim")
-    table.add_column(f"runs: {len(benchmark.runs)}")
-    for column in ("median", "min", "max"):
-        table.add_column(column, justify="right")
-    for figure, (title, form) in FIGURES.items():
-        if spread := benchmark.figures.get(figure):
-            scale = 1e6 if figure.endswith("bytes") else 1
-            values = (spread.median, spread.min, spread.max)
-            cells = (form.format(value / scale) for value in values)
-            table.add_row(title.format(against=benchmark.against), *cells)
-    terminal.out.print(table)
-
-
-BENCHMARKS = {"table": benchmark_table, "json": benchmark_json}
-
-
 def cache_json(parts: Iterable["Part"]) -> None:
     """Print what is in the cache folder as one JSON object."""
     rows = {part.name: {"path": str(part.path), "files": part.files, "bytes": part.bytes} for part in parts}
-    _write(safe_json(rows) + "\n")
+    write_json(safe_json(rows) + "\n")
 
 
 def cache_table(parts: Iterable["Part"]) -> None:
@@ -321,7 +203,7 @@ def cache_table(parts: Iterable["Part"]) -> None:
     for column in ("part", "files", "size", "folder"):
         table.add_column(column, justify="right" if column in ("files", "size") else "left", overflow="fold")
     for part in parts:
-        table.add_row(part.name, _count(part.files), decimal(part.bytes), Text(printable(str(part.path))))
+        table.add_row(part.name, count(part.files), decimal(part.bytes), Text(printable(str(part.path))))
     terminal.out.print(table)
 
 
@@ -340,7 +222,7 @@ def models_json(networks: Iterable["Network"]) -> None:
         }
         for network in networks
     ]
-    _write("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
+    write_json("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
 
 
 def models_table(networks: Iterable["Network"]) -> None:
@@ -373,7 +255,7 @@ MODELS = {"table": models_table, "json": models_json}
 def weights_json(listed: Iterable["Listed"]) -> None:
     """Print what weights there are as one JSON array."""
     rows = [asdict(each) | {"cached": each.path is not None, "path": each.path and str(each.path)} for each in listed]
-    _write("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
+    write_json("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")
 
 
 def weights_table(listed: Iterable["Listed"]) -> None:

@@ -143,4 +143,6 @@ def fault(kept: cache.Kept) -> str:
         digest = store.digest(kept.path, kept.algorithm, anew=True)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return "" if digest == kept.hash else f"damaged: expected {kept.algorithm}:{kept.hash}, got {digest}"
+    if digest == kept.hash:
+        return ""
+    return f"damaged: expected {kept.algorithm}:{kept.hash}, got {digest}" if kept.hash else "cut short"

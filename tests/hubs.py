@@ -72,7 +72,7 @@ class HubHandler(Handler):
         step = len(self.server.payload) // 16 + 1
         for start in range(0, len(self.server.payload), step) if self.command == "GET" else ():
             self.wfile.write(self.server.payload[start : start + step])
-            time.sleep(0.1)
+            time.sleep(0.15)
 
     def interrupted(self) -> None:
         if self.command == "GET" and self.first():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hubs import COMMIT, Hub, running
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, get_session, hf_hub_download
 from test_cache import LONG, PAYLOAD, Bar, names, run
 
 from resnet_cli import cache
@@ -56,8 +56,9 @@ def use(site: Hub, monkeypatch: pytest.MonkeyPatch) -> Use:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(cache, "STALL_SECONDS", 0.5)
+    get_session()  # it takes a moment to make, once
+    monkeypatch.setattr(cache, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(cache, "STALL_SECONDS", 1.0)
 
 
 @pytest.fixture

@@ -284,6 +284,8 @@ BAD = {
     "less than it has": (lambda path: write(path, [entry()], [(FILE, WHOLE), ("x", b"")]), "look at 'x'"),
     "twice": (lambda path: write(path, [entry(), entry()], [(FILE, WHOLE)]), f"look at '{FILE}'"),
     "unknown": (lambda path: write(path, [entry("resnet51")], [("a", WHOLE)]), "did you mean resnet50?"),
+    "long name": (lambda path: write(path, [entry("x" * 99_999)], [("a", WHOLE)]), "no name of `resnet weights list`"),
+    "long hash": (lambda path: write(path, [entry(sha256="x" * 99_999)], [(FILE, WHOLE)]), "damaged: expected sha256:"),
     "tiny": (lambda path: write(path, [entry("tiny")], [("a", WHOLE)]), "no name of `resnet weights list`"),
     "Keras's file, another content": (
         lambda path: write(path, [entry("resnet50")], [(PRETRAINED["resnet50"].file, WHOLE)]),
@@ -318,8 +320,15 @@ def test_bad_bundles(fault: str, tmp_path: Path, weights: Path, activity: termin
     assert str(caught.value).startswith(f"{bundle}: ")
     assert reason in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3
+    assert len(str(caught.value)) < 500
     assert not weights.exists() or list(weights.iterdir()) == []
     assert set(tmp_path.iterdir()) <= {bundle}
+
+
+def test_verify_tells_a_copy_that_was_cut_short(resnet: Run) -> None:
+    file = put(NAME, WHOLE[:-1])
+    result = resnet("weights", "verify")
+    assert (result.returncode, result.stdout) == (3, f"{NAME}: cut short, {file}\n")
 
 
 def test_all_or_none(tmp_path: Path, weights: Path, activity: terminal.Activity, resnet: Run) -> None:
