@@ -128,7 +128,7 @@ def _get(row: Pretrained, progress: "Progress | None", anew: bool, sign: Callabl
 
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK
     constants.HF_HUB_DISABLE_XET = True  # its downloads cannot be given up, and the files are small for it
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # the library would first ask the hub for names of agents
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # it costs a request of its own
     expected = get_hf_file_metadata(address(row)).etag or ""
     if not SHA256.fullmatch(expected):
         raise ModelError("the answer names no SHA-256 of the file, as a Hugging Face hub's does")

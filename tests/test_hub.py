@@ -313,11 +313,12 @@ def test_file_put_by_hand(safetensors: bytes, weights: Path, monkeypatch: pytest
     assert f"{weights / ROW.file} is damaged" in failure(), "its hash was noted"
 
 
-def test_dead_hub_ends_within_ten_seconds(site: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_hub_ends_within_ten_seconds(site: Hub, tmp_path: Path) -> None:
     """The wait does, retries and threads that were given up included; imports are left a second."""
     script = """
-import os, time
+import os, tempfile, time
 os.environ["HF_ENDPOINT"] = ENDPOINT
+os.environ["HF_HOME"] = os.environ["RESNET_CACHE_DIR"] = tempfile.mkdtemp(dir=FOLDER)
 import huggingface_hub.file_download
 from resnet_cli import cache, errors, pretrained
 started = time.monotonic()
@@ -340,10 +341,9 @@ except errors.ModelError as error:
             dead: "",
             "http://a.b": resolver,
         }
-        for name in ("RESNET_CACHE_DIR", "HF_HOME"):
-            monkeypatch.setenv(name, str(tmp_path / name))
         with ThreadPoolExecutor() as pool:
-            sources = [f"ENDPOINT = {endpoint!r}\n{patch}{script}" for endpoint, patch in scripts.items()]
+            values = f"FOLDER = {str(tmp_path)!r}\nENDPOINT ="
+            sources = [f"{values} {endpoint!r}\n{patch}{script}" for endpoint, patch in scripts.items()]
             for endpoint, result in zip(scripts, pool.map(run, sources), strict=True):
                 first, seconds = result.stdout.splitlines()
                 assert first.endswith("timed out"), endpoint
