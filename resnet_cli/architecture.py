@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from typing import Any
 
 from resnet_cli.errors import UsageError
@@ -89,7 +90,7 @@ class Block:
         _require_flag(self.preactivation, "preactivation")
         _require_flag(self.pooled_shortcut, "pooled_shortcut")
         if self.preactivation and self.pooled_shortcut:
-            raise UsageError("a pre-activated block has no pooled shortcut")
+            raise UsageError("a block has preactivation or pooled_shortcut, not both")
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,10 @@ class Architecture:
         _require_flag(self.conv_bias, "conv_bias")
         if type(self.epsilon) is not float or not 0 < self.epsilon < 1:
             raise UsageError(f"epsilon must be between 0 and 1, got {self.epsilon!r}")
+        for stage in self.stages:
+            if stage.filters * self.block.group_width < 64:
+                least = ceil(64 / self.block.group_width)
+                raise UsageError(f"width must be at least {least} for a group to have a channel, got {stage.filters}")
         shrink = self.stem.stride * (2 if self.stem.pool else 1)
         for stage in self.stages:
             shrink *= stage.stride
@@ -232,7 +237,7 @@ class Variant:
     """What sets published networks of the same depth apart.
 
     Args:
-        name: of its networks, with `{}` for their depth.
+        name: of its networks, with `{}` for their depth; where a depth means this variant anyway, `PLAIN` is theirs.
         depths: those that are published.
         block: fields of `Block` beside those of `BLOCKS`.
         stem: a key of `STEMS`.
@@ -252,9 +257,11 @@ class Variant:
     strides_early: bool = True
 
 
+PLAIN = "resnet{}"
+
 # v1, v2: keras.applications.resnet and resnet_v2; the others: torchvision and timm (timm/models/resnet.py).
 VARIANTS = {
-    "v1": Variant("resnet{}", conv_bias=True, epsilon=1.001e-5, strides_first=True),
+    "v1": Variant("resnet{}v1", conv_bias=True, epsilon=1.001e-5, strides_first=True),
     "v1.5": Variant("resnet{}v1.5", depths=(18, 34, 50, 101, 152)),
     "v2": Variant("resnet{}v2", block={"preactivation": True}, epsilon=1.001e-5, strides_early=False),
     "c": Variant("resnet{}c", stem="deep"),
@@ -276,7 +283,7 @@ STEMS: dict[str, dict[str, Any]] = {
 
 
 def _name(depth: int, variant: str) -> str:
-    return VARIANTS["v1" if variant == DEPTHS[depth].variant else variant].name.format(depth)
+    return (PLAIN if variant == DEPTHS[depth].variant else VARIANTS[variant].name).format(depth)
 
 
 # Depth and variant of each published network, by its name.
@@ -355,7 +362,7 @@ def _described(blocks: tuple[int, ...], kind: str, variant: str) -> str:
         if (published.stages, published.block) == (blocks, kind):
             return _name(depth, variant)
     stages = "_".join(("", *([] if kind == "bottleneck" else [kind]), *map(str, blocks)))
-    return VARIANTS[variant].name.format(stages)
+    return (PLAIN if variant == DEPTHS[50].variant else VARIANTS[variant].name).format(stages)
 
 
 def options(described: Architecture) -> dict[str, Any]:

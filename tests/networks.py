@@ -1,6 +1,8 @@
 """Networks with plausible weights, made by Keras alone, as oracles."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -11,31 +13,47 @@ from resnet_cli import checkpoints, engines, models, terminal
 from resnet_cli.checkpoints import Arrays
 from resnet_cli.graph import Graph
 
-APPLICATIONS = {
-    50: keras.applications.ResNet50,
-    101: keras.applications.ResNet101,
-    152: keras.applications.ResNet152,
+Preprocess = Callable[[Any], Any]  # 0 to 255 to what a network wants
+
+# Networks of Keras, and what they want done to pixels.
+APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Preprocess]] = {
+    "resnet50": (keras.applications.ResNet50, keras.applications.resnet.preprocess_input),
+    "resnet101": (keras.applications.ResNet101, keras.applications.resnet.preprocess_input),
+    "resnet152": (keras.applications.ResNet152, keras.applications.resnet.preprocess_input),
+    "resnet50v2": (keras.applications.ResNet50V2, keras.applications.resnet_v2.preprocess_input),
+    "resnet101v2": (keras.applications.ResNet101V2, keras.applications.resnet_v2.preprocess_input),
+    "resnet152v2": (keras.applications.ResNet152V2, keras.applications.resnet_v2.preprocess_input),
 }
 
 
-def plausible(model: keras.Model, seed: int = 0) -> keras.Model:
+def plausible(
+    model: keras.Model, seed: int = 0, preprocess: Preprocess = keras.applications.resnet.preprocess_input
+) -> keras.Model:
     """Give a model random kernels, and batch norm statistics near those of its own activations.
 
     So activations neither die nor explode on the way, and the statistics still matter: they are off by up to 20 %.
-    As in trained networks, a block changes what it is given less than it passes on, or rounding would grow with depth.
+    As in trained networks, a block changes what it is given less than it passes on, or rounding would grow with depth;
+    and answers are sharp: logits deviate by 3.
     """
     rng = np.random.default_rng(seed)
+    adds = [layer for layer in model.layers if isinstance(layer, keras.layers.Add)]
+    # The end of each block: a batch norm or, where that comes first, a convolution.
+    last = {id(add.input[1]._keras_history.operation) for add in adds}
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-            low, high = (0.2, 0.6) if layer.name.endswith("_3_bn") else (0.5, 1.5)
+            low, high = (0.2, 0.6) if id(layer) in last else (0.5, 1.5)
             layer.gamma.assign(rng.uniform(low, high, layer.gamma.shape))
             layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
         elif layer.weights:
-            layer.kernel.assign(rng.normal(0, np.sqrt(2 / np.prod(layer.kernel.shape[:-1])), layer.kernel.shape))
+            scale = (0.4 if id(layer) in last else 1) * np.sqrt(2 / np.prod(layer.kernel.shape[:-1]))
+            layer.kernel.assign(rng.normal(0, scale, layer.kernel.shape))
             if layer.bias is not None:
                 layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
-    model(rng.uniform(-128, 128, (4, *model.input_shape[1:])).astype("float32"), training=True)
+    pixels = rng.uniform(0, 255, (4, *model.input_shape[1:])).astype("float32")
+    answers = keras.ops.convert_to_numpy(model(preprocess(pixels), training=True))
+    head = model.layers[-1]
+    head.kernel.assign(head.kernel * 3 / np.log(answers).std(axis=-1).mean())
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(layer.moving_mean * rng.uniform(0.8, 1.2, layer.moving_mean.shape))

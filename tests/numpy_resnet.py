@@ -1,28 +1,9 @@
-"""A bottleneck ResNet in plain NumPy, written from the paper: an oracle that shares no code with the project."""
+"""ResNets in plain NumPy, written from the papers: an oracle that shares no code with the project."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Weights = dict[str, NDArray[np.float32]]
-
-
-def conv(w: Weights, name: str, x: Array, stride: int = 1, pad: int = 0) -> Array:
-    kernel = w[f"{name}/kernel"].astype(np.float64)
-    size = kernel.shape[0]
-    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
-    y = np.zeros((len(x), height, width, kernel.shape[-1])) + w.get(f"{name}/bias", 0)
-    for i in range(size):
-        for j in range(size):
-            window = x[:, i : i + height * stride : stride, j : j + width * stride : stride]
-            y += window[:, :height, :width] @ kernel[i, j]
-    return y
-
-
-def bn(w: Weights, name: str, x: Array, epsilon: float) -> Array:
-    scale = w[f"{name}/gamma"] / np.sqrt(w[f"{name}/moving_variance"].astype(np.float64) + epsilon)
-    return (x - w[f"{name}/moving_mean"]) * scale + w[f"{name}/beta"]
 
 
 def relu(x: Array) -> Array:
@@ -36,23 +17,90 @@ def max_pool(x: Array) -> Array:
     return np.max([shift[:, :height, :width] for shift in shifts], axis=0)
 
 
-def forward(w: Weights, x: NDArray[np.float32], blocks: tuple[int, ...], *, v15: bool) -> Array:
-    """Return the probabilities of preprocessed images (batch, height, width, 3)."""
-    epsilon = 1e-5 if v15 else 1.001e-5
-    y = relu(bn(w, "conv1_bn", conv(w, "conv1_conv", x.astype(np.float64), 2, 3), epsilon))
-    y = max_pool(y)
-    for s, count in enumerate(blocks):
-        for b in range(count):
-            name = f"conv{s + 2}_block{b + 1}"
-            stride = 2 if s > 0 and b == 0 else 1
-            one, three = (1, stride) if v15 else (stride, 1)
-            shortcut = y
-            if b == 0:
-                shortcut = bn(w, f"{name}_0_bn", conv(w, f"{name}_0_conv", y, stride), epsilon)
-            y = relu(bn(w, f"{name}_1_bn", conv(w, f"{name}_1_conv", y, one), epsilon))
-            y = relu(bn(w, f"{name}_2_bn", conv(w, f"{name}_2_conv", y, three, 1), epsilon))
-            y = bn(w, f"{name}_3_bn", conv(w, f"{name}_3_conv", y), epsilon)
-            y = relu(y + shortcut)
-    logits = y.mean((1, 2)) @ w["predictions/kernel"] + w["predictions/bias"]
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    return exponentials / exponentials.sum(-1, keepdims=True)
+def average_pool(x: Array) -> Array:
+    """The mean of each square of 2 x 2 pixels; squares over the edge have fewer."""
+    x = np.pad(x, ((0, 0), *((0, side % 2) for side in x.shape[1:3]), (0, 0)), constant_values=np.nan)
+    images, height, width, channels = x.shape
+    return np.nanmean(x.reshape(images, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
+
+
+class ResNet:
+    """One network; which layers it has is told by its weights, and how they compute by the variant's name."""
+
+    def __init__(self, weights: dict[str, NDArray[np.float32]], variant: str) -> None:
+        self.weights = {name: array.astype(np.float64) for name, array in weights.items()}
+        self.variant = variant
+        self.epsilon = 1.001e-5 if variant in ("v1", "v2") else 1e-5
+        self.deep = variant in ("c", "d")
+
+    def probabilities(self, x: NDArray[np.float32], blocks: tuple[int, ...]) -> Array:
+        """Classify preprocessed images (batch, height, width, 3) with so many blocks a stage."""
+        y = x.astype(np.float64)
+        if self.deep:
+            y = relu(self.conv_norm("conv1_1", y, 2))
+            y = relu(self.conv_norm("conv1_2", y))
+        stride = 1 if self.deep else 2
+        y = self.conv("conv1", y, stride) if self.variant == "v2" else relu(self.conv_norm("conv1", y, stride))
+        y = max_pool(y)
+        for s, count in enumerate(blocks):
+            for b in range(count):
+                name = f"conv{s + 2}_block{b + 1}"
+                if self.variant == "v2":
+                    y = self.preactivated_block(name, y, 2 if b == count - 1 and s < len(blocks) - 1 else 1)
+                else:
+                    y = self.block(name, y, 2 if b == 0 and s > 0 else 1)
+        if self.variant == "v2":
+            y = relu(self.norm("post", y))
+        logits = y.mean((1, 2)) @ self.weights["predictions/kernel"] + self.weights["predictions/bias"]
+        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+
+    def block(self, name: str, x: Array, stride: int) -> Array:
+        count = self.convolutions(name)
+        strided = 1 if count == 2 or self.variant == "v1" else 2
+        y = x
+        for i in range(1, count + 1):
+            y = self.conv_norm(f"{name}_{i}", y, stride if i == strided else 1)
+            y = relu(y) if i < count else y
+        if stride > 1 or x.shape[-1] != y.shape[-1]:
+            if self.variant == "d" and stride > 1:
+                x, stride = average_pool(x), 1
+            x = self.conv_norm(f"{name}_0", x, stride)
+        return relu(y + x)
+
+    def preactivated_block(self, name: str, x: Array, stride: int) -> Array:
+        count = self.convolutions(name)
+        y = activated = relu(self.norm(f"{name}_preact", x))
+        for i in range(1, count + 1):
+            y = self.conv(f"{name}_{i}", y, stride if i == count - 1 else 1)
+            y = relu(self.norm(f"{name}_{i}", y)) if i < count else y
+        if x.shape[-1] != y.shape[-1]:
+            return y + self.conv(f"{name}_0", activated, stride)
+        return y + x[:, ::stride, ::stride]
+
+    def convolutions(self, block: str) -> int:
+        return 3 if f"{block}_3_conv/kernel" in self.weights else 2
+
+    def conv(self, name: str, x: Array, stride: int = 1) -> Array:
+        """Convolve; each group of filters sees as many channels as its kernels have."""
+        kernel = self.weights[f"{name}_conv/kernel"]
+        size, _, seen, filters = kernel.shape
+        pad, groups = size // 2, x.shape[-1] // seen
+        made = filters // groups
+        x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+        height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
+        y = np.zeros((len(x), height, width, filters)) + self.weights.get(f"{name}_conv/bias", 0)
+        for i, j, g in np.ndindex(size, size, groups):
+            window = x[:, i : i + height * stride : stride, j : j + width * stride : stride]
+            inputs, outputs = slice(g * seen, (g + 1) * seen), slice(g * made, (g + 1) * made)
+            y[..., outputs] += window[:, :height, :width, inputs] @ kernel[i, j, :, outputs]
+        return y
+
+    def norm(self, name: str, x: Array) -> Array:
+        gamma, beta, mean, variance = (
+            self.weights[f"{name}_bn/{array}"] for array in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        return (x - mean) * gamma / np.sqrt(variance + self.epsilon) + beta
+
+    def conv_norm(self, name: str, x: Array, stride: int = 1) -> Array:
+        return self.norm(name, self.conv(name, x, stride))

@@ -13,7 +13,7 @@ from conftest import RESNET, Run
 from PIL import Image
 from safetensors.numpy import save_file
 
-from resnet_cli import architecture, graph
+from resnet_cli import architecture, checkpoints, graph
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 SMALL = ("--stages", "1,1,1,1", "--width", "4", "--image-size", "32")
@@ -72,6 +72,18 @@ def test_summary_totals(resnet: Run) -> None:
     assert "7,570,194,432" in table
 
 
+def test_summary_by_name(resnet: Run) -> None:
+    named = resnet("summary", "resnext50_32x4d", "--format", "json")
+    assert json.loads(named.stdout)["totals"]["trainable"] == 25_028_904
+    assert resnet("summary", "--variant", "32x4d", "--format", "json").stdout == named.stdout
+
+
+def test_summary_by_kind_of_block(resnet: Run) -> None:
+    named = resnet("summary", "resnet18", "--format", "json").stdout
+    options = ("--stages", "2,2,2,2", "--block", "basic", "--variant", "v1.5", "--format", "json")
+    assert resnet("summary", *options).stdout == named
+
+
 def test_summary_expands_to_layers(resnet: Run) -> None:
     table = resnet("summary", "--expand").stdout
     assert "conv4_block6_3_conv" in table
@@ -104,6 +116,10 @@ def test_summary_of_any_network(resnet: Run) -> None:
         (["--image-size", "31"], "at least 32"),
         (["--depth", "50", "--stages", "1,1"], "--depth and --stages"),
         (["--variant", "v7"], "got 'v7'"),
+        (["--block", "round"], "basic, bottleneck, got 'round'"),
+        (["--depth", "34", "--variant", "32x4d"], "a basic block has none"),
+        (["resnet50", "--depth", "50"], "resnet50 says what --depth says"),
+        (["resnet51"], "resnet50, resnet101, resnet152, resnet18, "),
         (["--format", "xml"], "'xml'"),
         (["--dpeth", "50"], "--dpeth"),
     ],
@@ -130,9 +146,10 @@ assert numpy.isfinite([before, after]).all() and before != after, (before, after
 """
 
 
-def test_keras_file_loads_and_trains_without_the_project(resnet: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--variant", "v2"), ("--variant", "32x4d", "--width", "16")], ids=str)
+def test_keras_file_loads_and_trains_without_the_project(resnet: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     path = tmp_path / "model.keras"
-    built = resnet("build", *SMALL, "-o", path)
+    built = resnet("build", *SMALL, *options, "-o", path)
     assert (built.returncode, built.stdout) == (0, "")
     assert "model.keras" in built.stderr
     subprocess.run([sys.executable, "-c", TRAIN_A_STEP, path], check=True, timeout=300)
@@ -145,6 +162,18 @@ def test_build_goes_from_format_to_format_without_loss(resnet: Run, tmp_path: Pa
         assert resnet("build", "--weights", source, "-o", tmp_path / name).returncode == 0
         source = tmp_path / name
     assert source.read_bytes() == weights.read_bytes()
+
+
+def test_build_by_name(resnet: Run, tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    built = resnet("build", "resnet34", "-o", path)
+    assert (built.returncode, built.stdout) == (0, "")
+    assert "m.keras: resnet34" in built.stderr
+    read = checkpoints.read(path)
+    assert read.metadata.architecture == architecture.resnet(34)
+    assert (
+        sum(array.size for array in read.arrays.values()) == 21_797_672 + 17_024
+    )  # trainable; batch norm's statistics
 
 
 def test_build_replaces_nothing_unasked(resnet: Run, tmp_path: Path) -> None:

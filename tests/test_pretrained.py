@@ -54,7 +54,7 @@ def test_rows_of_the_hub_are_the_published_ones(shared: Path) -> None:
 def test_sizes_are_those_of_the_parameters() -> None:
     for row in PRETRAINED.values():
         if row.size_mb:
-            parameters = graph.totals(graph.resnet(architecture.resnet(name=row.network)).ops).parameters
+            parameters = graph.resnet(architecture.resnet(name=row.network)).totals.parameters
             assert abs(row.size_mb - 4 * parameters / 1e6) < 0.6, row.name
 
 

@@ -325,12 +325,30 @@ def test_random_crops_are_parts_of_the_picture() -> None:
     assert 0.35 < mirrored < 0.65
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"variant": "v1.5", "block": "basic"}, {"variant": "v2"}, {"variant": "d"}, {"variant": "32x4d"}],
+    ids=str,
+)
+def test_every_kind_of_block_learns(options: dict[str, str]) -> None:
+    from resnet_cli import keras_model, training
+    from resnet_cli.pretrained import TORCHVISION
+
+    described = describe(stages=(1, 2), width=16, classes=5, image_size=32, **options)
+    model = training.compiled(training.Run(described, tuple("abcde"), TORCHVISION, Recipe(), []), 10, None)
+    before = keras_model.arrays(model)
+    pixels = np.random.default_rng(0).standard_normal((5, 32, 32, 3), np.float32)
+    for _ in range(2):  # at first, scales of zero keep what stands before them from learning
+        model.train_on_batch(pixels, np.eye(5, dtype=np.float32))
+    assert [name for name, array in keras_model.arrays(model).items() if np.array_equal(array, before[name])] == []
+
+
 TORCH = """
-import numpy as np, keras
+import sys, numpy as np, keras
 from resnet_cli import architecture, graph, keras_model, training
 from resnet_cli.pretrained import TORCHVISION
 from resnet_cli.recipe import Recipe
-described = architecture.resnet(variant="v1.5", stages=(1, 2), width=8, stem="small", classes=5, image_size=32)
+described = architecture.resnet(variant=sys.argv[1], stages=(1, 2), width=16, stem="small", classes=5, image_size=32)
 run = training.Run(described, tuple("abcde"), TORCHVISION, Recipe(learning_rate=0.1, warmup=0), [])
 rng = np.random.default_rng(0)
 pixels = rng.standard_normal((8, 32, 32, 3)).astype("float32")
@@ -353,10 +371,12 @@ assert np.allclose(ours.predict_on_batch(pixels), theirs.predict_on_batch(pixels
 """
 
 
-def test_layers_for_torch_learn_as_those_of_keras() -> None:
+@pytest.mark.torch
+@pytest.mark.parametrize("variant", ["v1.5", "32x4d"])
+def test_layers_for_torch_learn_as_those_of_keras(variant: str) -> None:
     pytest.importorskip("torch")
     result = subprocess.run(
-        [conftest.RESNET.with_name("python"), "-c", TORCH],
+        [conftest.RESNET.with_name("python"), "-c", TORCH, variant],
         env=os.environ | {"KERAS_BACKEND": "torch"}, capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
