@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli import store
-from resnet_cli.engines import Precision, Setup
+from resnet_cli.engines import Engine, Precision, Setup
 from resnet_cli.errors import EngineError, ModelError, UsageError
 from resnet_cli.graph import Graph, resnet
 from resnet_cli.metadata import METADATA_KEY, Metadata
@@ -201,7 +201,7 @@ def answer(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(compiled(images)[0])
 
 
-class OpenVINOEngine:
+class OpenVINOEngine(Engine):
     """Computes probabilities with a compiled network, which is kept in the cache folder for the next run."""
 
     def __init__(self, model: Model, setup: Setup, activity: Activity) -> None:
@@ -215,17 +215,6 @@ class OpenVINOEngine:
             self._compiled = _compiled(core, config, model, self.precision, setup, activity)
             self._shapes = [tuple(output.shape)[1:] for output in self._compiled.outputs]
             self._queue = openvino.AsyncInferQueue(self._compiled)
-
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classify images.
-
-        Args:
-            images: RGB, shape (batch, size, size, 3).
-
-        Returns:
-            Tempered probabilities, shape (batch, classes).
-        """
-        return self.embed(images)[0]
 
     def embed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Classify images, each in a request of its own, as many at a time as the processor has streams for.

@@ -57,14 +57,20 @@ class Engine(Protocol):
             ModelError: the model's parameters cannot be read.
         """
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn RGB images (batch, size, size, 3) into tempered probabilities (batch, classes).
-
-        The answer to an image does not depend on the others of its batch.
-        """
-
     def embed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what `predict` does, and the features that the head sees (batch, channels)."""
+        """Classify images; the answer to one does not depend on the others of its batch.
+
+        Args:
+            images: RGB, shape (batch, size, size, 3).
+
+        Returns:
+            Tempered probabilities (batch, classes), and the features that the head sees (batch, channels).
+        """
+        ...
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the first of what `embed` does."""
+        return self.embed(images)[0]
 
 
 # Best first. The modules are imported when they are used: some take seconds.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resnet_cli import metrics
 from resnet_cli.checkpoints import KERAS_MEMBER, Arrays
-from resnet_cli.engines import Precision, Setup
+from resnet_cli.engines import Engine, Precision, Setup
 from resnet_cli.errors import EngineError
 from resnet_cli.graph import Graph, resnet
 from resnet_cli.metadata import Metadata
@@ -133,7 +133,7 @@ def preprocess(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
     return (ordered.astype(np.float32) - mean) / std
 
 
-class KerasEngine:
+class KerasEngine(Engine):
     """Computes probabilities with Keras, in 32 bits: what every other engine is compared with."""
 
     precision = Precision.F32
@@ -146,17 +146,6 @@ class KerasEngine:
         self.model = keras.Model(network.inputs, [network.output, features])
         self.metadata = model.metadata
         self.batch_size = BATCH_SIZE if setup.many else 1
-
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classify images.
-
-        Args:
-            images: RGB, shape (batch, size, size, 3).
-
-        Returns:
-            Tempered probabilities, shape (batch, classes).
-        """
-        return self.embed(images)[0]
 
     def embed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Classify images, in batches of one size: how Keras adds up may depend on it.
