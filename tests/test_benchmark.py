@@ -62,7 +62,7 @@ def test_the_command(resnet: Resnet, tmp_path: Path) -> None:
         "precision": "f32",
         "against": None,
         "images": 64,
-        "image_size": 32,
+        "image_size": 80,
         "batch_size": 32,
         "runs": 1,
     }
@@ -148,6 +148,6 @@ def test_random_weights_give_an_answer_of_middling_certainty() -> None:
         name: parameter.shape for name, parameter in network.parameters.items()
     }
     images = np.random.default_rng(1).uniform(-128, 128, (2, 64, 64, 3)).astype(np.float32)
-    probabilities = numpy_resnet.forward(drawn, images, (3, 4, 6, 3), v15=False)
+    probabilities = numpy_resnet.ResNet(drawn, "v1").probabilities(images, (3, 4, 6, 3))
     assert 2 / 1000 < probabilities.max() < 0.9
     assert not np.allclose(probabilities[0], probabilities[1], rtol=0.01)

@@ -28,11 +28,11 @@ def answers(name: str, pictures: NDArray[np.uint8], path: Path) -> Answers:
 
     torch.manual_seed(0)
     with torch.inference_mode():
-        model = _plausible(timm.create_model(name))
-        save_file(model.state_dict(), path)
         published = (timm.data.constants.IMAGENET_DEFAULT_MEAN, timm.data.constants.IMAGENET_DEFAULT_STD)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in published)
         pixels = (torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255 - mean) / std
+        model = _plausible(timm.create_model(name), pixels)
+        save_file(model.state_dict(), path)
         macs = 0
 
         def count(layer: Any, inputs: Any, output: Any) -> None:
@@ -48,8 +48,8 @@ def answers(name: str, pictures: NDArray[np.uint8], path: Path) -> Answers:
         return Answers(probabilities, trainable, statistics, macs)
 
 
-def _plausible(model: Any) -> Any:
-    """Do as `networks.plausible` does, with timm's own random kernels."""
+def _plausible(model: Any, pixels: Any) -> Any:
+    """Do as `networks.plausible` does, with timm's own random kernels and statistics near those of the pictures."""
     import torch
 
     last = {getattr(block, "bn3", None) or block.bn2 for block in model.modules() if hasattr(block, "bn2")}
@@ -58,12 +58,12 @@ def _plausible(model: Any) -> Any:
         norm.momentum = 1.0
         norm.weight.uniform_(*((0.2, 0.6) if norm in last else (0.5, 1.5)))
         norm.bias.normal_(0, 0.3)
-    logits = model.train()(torch.randn(2, 3, 224, 224))
-    model.fc.weight *= 3 / logits.std(dim=-1).mean()
+    model.train()(pixels)
     for norm in norms:
         norm.running_mean *= torch.empty_like(norm.running_mean).uniform_(0.8, 1.2)
         norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.2)
-    return model.eval()
+    model.fc.weight *= 3 / model.eval()(pixels).std(dim=-1).mean()
+    return model
 
 
 def pixels(name: str, size: int, paths: list[Path]) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
