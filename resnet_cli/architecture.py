@@ -90,7 +90,7 @@ class Block:
         _require_flag(self.preactivation, "preactivation")
         _require_flag(self.pooled_shortcut, "pooled_shortcut")
         if self.preactivation and self.pooled_shortcut:
-            raise UsageError("a block has preactivation or pooled_shortcut, not both")
+            raise UsageError("a pre-activated block has no pooled shortcut")
 
 
 @dataclass(frozen=True)

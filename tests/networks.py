@@ -33,7 +33,7 @@ def plausible(
 
     So activations neither die nor explode on the way, and the statistics still matter: they are off by up to 20 %.
     As in trained networks, a block changes what it is given less than it passes on, or rounding would grow with depth;
-    and answers are sharp: logits deviate by 3.
+    and answers are clear: the logits of 1000 classes deviate by 3, those of 10 by 1.
     """
     rng = np.random.default_rng(seed)
     adds = [layer for layer in model.layers if isinstance(layer, keras.layers.Add)]
@@ -53,7 +53,7 @@ def plausible(
     pixels = rng.uniform(0, 255, (4, *model.input_shape[1:])).astype("float32")
     answers = keras.ops.convert_to_numpy(model(preprocess(pixels), training=True))
     head = model.layers[-1]
-    head.kernel.assign(head.kernel * 3 / np.log(answers).std(axis=-1).mean())
+    head.kernel.assign(head.kernel * np.log10(answers.shape[-1]) / np.log(answers).std(axis=-1).mean())
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(layer.moving_mean * rng.uniform(0.8, 1.2, layer.moving_mean.shape))

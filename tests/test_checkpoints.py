@@ -10,15 +10,17 @@ import keras
 import networks
 import numpy as np
 import pytest
+from conftest import Run
 from safetensors.numpy import load_file, save_file
 
-from resnet_cli import architecture, checkpoints, graph, keras_model, labels
+from resnet_cli import architecture, checkpoints, graph, keras_model, labels, models, terminal
 from resnet_cli.architecture import Architecture
 from resnet_cli.errors import ModelError
 from resnet_cli.metadata import Metadata
-from resnet_cli.pretrained import CAFFE
+from resnet_cli.pretrained import CAFFE, PRETRAINED
 
 NETWORK = graph.resnet(architecture.resnet(stages=(1, 1, 1, 1), width=4, classes=5, image_size=32))
+SAMPLE = Path(__file__).parents[1] / "sample_images/cat.jpg"
 METADATA = Metadata(NETWORK.architecture, labels.default_labels(5), CAFFE)
 
 
@@ -233,3 +235,49 @@ def test_keras_archive_of_another_tool_has_no_metadata(tmp_path: Path, model: ke
 def test_architecture_is_that_of_the_metadata() -> None:
     fields = json.loads(METADATA.to_json())["architecture"]
     assert Architecture.from_dict(fields) == NETWORK.architecture
+
+
+def _resnet18_of_pytorch(classes: int) -> dict[str, np.ndarray]:
+    """Random arrays under the names of torchvision/models/resnet.py."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"fc.weight": rng.standard_normal((classes, 512), np.float32)}
+    arrays["fc.bias"] = np.zeros(classes, np.float32)
+
+    def conv_norm(conv: str, norm: str, *shape: int) -> None:
+        arrays[f"{conv}.weight"] = 0.05 * rng.standard_normal(shape, np.float32)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            arrays[f"{norm}.{name}"] = rng.uniform(0.5, 1.5, shape[0]).astype(np.float32)
+        arrays[f"{norm}.num_batches_tracked"] = np.array(1)
+
+    conv_norm("conv1", "bn1", 64, 3, 7, 7)
+    before = 64
+    for i, filters in enumerate((64, 128, 256, 512), 1):
+        for block in (f"layer{i}.0", f"layer{i}.1"):
+            conv_norm(f"{block}.conv1", f"{block}.bn1", filters, before, 3, 3)
+            conv_norm(f"{block}.conv2", f"{block}.bn2", filters, filters, 3, 3)
+            if before != filters:
+                conv_norm(f"{block}.downsample.0", f"{block}.downsample.1", filters, before, 1, 1)
+            before = filters
+    return arrays
+
+
+def test_a_file_of_pytorch_is_recognised(tmp_path: Path, resnet: Run) -> None:
+    path = tmp_path / "theirs.safetensors"
+    theirs = _resnet18_of_pytorch(classes=7)
+    save_file(theirs, path)
+    with terminal.Activity("") as activity:
+        model = models.load(str(path), {}, activity)
+    assert model.metadata.architecture == architecture.resnet(name="resnet18", classes=7)
+    assert model.metadata.preprocessing == PRETRAINED["resnet18.tv_in1k"].preprocessing
+    kernel = theirs["layer3.0.downsample.0.weight"]
+    np.testing.assert_array_equal(model.parameters["conv4_block1_0_conv/kernel"], kernel.transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(
+        model.parameters["conv2_block2_2_bn/moving_mean"], theirs["layer1.1.bn2.running_mean"]
+    )
+    result = resnet("predict", "--weights", path, "--format", "jsonl", SAMPLE)
+    assert json.loads(result.stdout)["model"] == "resnet18"
+
+    save_file({name: array for name, array in theirs.items() if name != "layer4.1.bn2.bias"}, path)
+    refused = resnet("predict", "--weights", path, "--depth", 18, SAMPLE)
+    assert refused.returncode == 3
+    assert "missing: conv5_block2_2_bn/beta" in refused.stderr

@@ -171,9 +171,8 @@ def test_build_by_name(resnet: Run, tmp_path: Path) -> None:
     assert "m.keras: resnet34" in built.stderr
     read = checkpoints.read(path)
     assert read.metadata.architecture == architecture.resnet(34)
-    assert (
-        sum(array.size for array in read.arrays.values()) == 21_797_672 + 17_024
-    )  # trainable; batch norm's statistics
+    trainable, statistics = 21_797_672, 17_024
+    assert sum(array.size for array in read.arrays.values()) == trainable + statistics
 
 
 def test_build_replaces_nothing_unasked(resnet: Run, tmp_path: Path) -> None:

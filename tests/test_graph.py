@@ -133,7 +133,7 @@ def test_bad_values_are_refused_with_what_was_received(options: dict[str, object
         (Block, {"kernel_sizes": (3, 3), "groups": 32}, "a basic block has none"),
         (Block, {"preactivation": 1}, "preactivation must be true or false, got 1"),
         (Block, {"pooled_shortcut": "yes"}, "pooled_shortcut must be true or false, got 'yes'"),
-        (Block, {"preactivation": True, "pooled_shortcut": True}, "not both"),
+        (Block, {"preactivation": True, "pooled_shortcut": True}, "has no pooled shortcut"),
         (Stage, {"filters": 64, "blocks": 2, "stride": 2, "strided_block": 3}, "one of 2, got 3"),
         (Stage, {"filters": 64, "blocks": 2, "stride": 2, "strided_block": 0}, "one of 2, got 0"),
     ],

@@ -1,6 +1,6 @@
 """The networks of timm with plausible weights, and its preprocessing, as oracles.
 
-They run in a process of their own: torchvision crashes where TensorFlow is, as both bring along an LLVM.
+They run in a process of their own: importing torchvision after TensorFlow crashes (0.29 after 2.21).
 """
 
 from pathlib import Path
