@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -22,7 +23,6 @@ from numpy.typing import NDArray
 from resnet_cli import (
     architecture,
     benchmark,
-    compiled,
     engines,
     graph,
     images,
@@ -35,12 +35,12 @@ from resnet_cli import (
 from resnet_cli.engines import Precision, Setup
 from resnet_cli.errors import ModelError
 from resnet_cli.models import Model
-from resnet_cli.ops import Op
-from resnet_cli.pretrained import Fit
+from resnet_cli.pretrained import Fit, Preprocessing
 from resnet_cli.terminal import Activity, libraries_muted
 
 TOLERANCE = 1e-4  # of probabilities, between all that compute in f32
 BATCH_SIZE = 32  # of Keras and of ONNX Runtime
+AS_IS = Preprocessing("RGB", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # of pixels that are preprocessed already
 OURS, KERAS, ONNX = "`resnet`, {}", "Keras, `predict`", "ONNX Runtime"
 
 Predict = Callable[[], NDArray[np.float32]]
@@ -59,50 +59,6 @@ network, pixels = sys.argv[1:]
 compiled = openvino.Core().import_model(openvino.tensor_from_file(network), "CPU")
 compiled(numpy.load(pixels))
 """
-
-
-def onnx_network(model: Model) -> bytes:
-    """Write a network in ONNX: from preprocessed float32 (batch, channels, height, width) to probabilities."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    weights = compiled.folded(model.graph, model.parameters)
-    first, *ops = model.graph.ops
-    output = {first.name: first.name}  # of each op by name: a folded batch norm's is that of its convolution
-    nodes, arrays = [], []
-
-    def node(kind: str, op: Op, *constants: NDArray[Any], **attributes: Any) -> None:
-        for index, constant in enumerate(constants):
-            arrays.append(numpy_helper.from_array(np.ascontiguousarray(constant), f"{op.name}_{index}"))
-        names = [output[name] for name in op.inputs] + [f"{op.name}_{index}" for index in range(len(constants))]
-        nodes.append(helper.make_node(kind, names, [op.name], **attributes))
-
-    for op in ops:
-        output[op.name] = op.name
-        match op:
-            case graph.ZeroPadding2D(padding=p):
-                node("Pad", op, np.array([0, 0, p, p, 0, 0, p, p]))
-            case graph.Conv2D(padding=p, stride=stride):
-                kernel = weights[f"{op.name}/kernel"].transpose(3, 2, 0, 1)  # HWIO to OIHW
-                node("Conv", op, kernel, weights[f"{op.name}/bias"], strides=[stride] * 2, pads=[p] * 4)
-            case graph.BatchNormalization():
-                output[op.name] = output[op.inputs[0]]
-            case graph.ReLU():
-                node("Relu", op)
-            case graph.MaxPooling2D(pool_size=size, stride=stride):
-                node("MaxPool", op, kernel_shape=[size] * 2, strides=[stride] * 2)
-            case graph.Add():
-                node("Add", op)
-            case graph.GlobalAveragePooling2D():
-                node("ReduceMean", op, np.array([2, 3]), keepdims=0)
-            case graph.Dense():
-                node("Gemm", op, weights[f"{op.name}/kernel"], weights[f"{op.name}/bias"])
-    nodes.append(helper.make_node("Softmax", [ops[-1].name], ["probabilities"]))
-    height, width, channels = first.output_shape
-    image = helper.make_tensor_value_info(first.name, TensorProto.FLOAT, ["batch", channels, height, width])
-    answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", *ops[-1].output_shape])
-    network = helper.make_graph(nodes, model.metadata.architecture.name, [image], [answer], arrays)
-    opset = helper.make_opsetid("", 18)
-    return helper.make_model(network, opset_imports=[opset], ir_version=10).SerializeToString()
 
 
 def contenders(model: Model, pixels: NDArray[np.uint8]) -> dict[str, Predict]:
@@ -126,12 +82,15 @@ def contenders(model: Model, pixels: NDArray[np.uint8]) -> dict[str, Predict]:
     network = keras.applications.ResNet50(weights=str(model.path))
     found[KERAS] = lambda: network.predict(floats, batch_size=BATCH_SIZE, verbose=0)
     try:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(onnx_network(model), providers=["CPUExecutionProvider"])
-    except ImportError as error:
+        from resnet_cli import onnx_model
+    except ModelError as error:
         print(f"left out: {error}", file=sys.stderr)
         return found
+    import onnxruntime
+
+    prepared = replace(model.metadata, preprocessing=AS_IS)
+    exported = onnx_model.build(model.parameters, prepared).SerializeToString()
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     planes = np.ascontiguousarray(floats.transpose(0, 3, 1, 2))
     parts = np.split(planes, range(BATCH_SIZE, len(planes), BATCH_SIZE))
     found[ONNX] = lambda: np.concatenate([session.run(None, {session.get_inputs()[0].name: part})[0] for part in parts])

@@ -18,8 +18,11 @@ from resnet_cli.options import (
     NETWORK_OPTIONS,
     OUTPUT,
     Computing,
+    Force,
     Format,
+    InitialWeights,
     Quiet,
+    Resume,
     Verbose,
     Weights,
     command,
@@ -84,8 +87,8 @@ def summary(
         render.summary_table(network, expand=expand)
 
 
-@app.command("models", epilog=examples_text("resnet models", "resnet models --format json"))
-def list_models(output_format: Format = "table") -> None:
+@_command(called="models", examples=("resnet models", "resnet models --format json"))
+def list_models(*, output_format: Format = "table") -> None:
     """List the published networks: what they cost, how good they are, what weights there are."""
     from resnet_cli import catalogue
 
@@ -103,14 +106,12 @@ def list_models(output_format: Format = "table") -> None:
 def build(
     *,
     asked: dict[str, Any],
-    weights: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
-    ] = "none",
+    weights: InitialWeights = "none",
     output: Annotated[
         Path,
         typer.Option("-o", "--output", help="The file: .keras, .safetensors, .h5, .onnx...", rich_help_panel=OUTPUT),
     ] = Path("model.keras"),
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
+    force: Force = False,
 ) -> None:
     """Build a ResNet from scratch with Keras and write it to a file."""
     from resnet_cli import build
@@ -141,7 +142,7 @@ def convert(
         str | None,
         typer.Option(metavar="FILE", help="What to compare on (default: a cat).", rich_help_panel=OUTPUT),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)] = False,
+    force: Force = False,
     output_format: Format = "table",
 ) -> None:
     """Write a model in another format; the file is kept only if it answers alike.
@@ -190,9 +191,7 @@ def predict(
         typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT),
     ] = "table",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A file.", rich_help_panel=OUTPUT)] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
-    ] = False,
+    resume: Resume = False,
     features: Annotated[
         Path | None, typer.Option(help="Write what the last layer sees: NPZ.", rich_help_panel=OUTPUT)
     ] = None,
@@ -332,7 +331,8 @@ def main() -> int:
         terminal.error(str(error))
         code = error.exit_code
     except typer.TyperException as error:
-        terminal.error(error.format_message())
+        if message := error.format_message():  # none where the help was shown in place of a missing command
+            terminal.error(message)
         code = error.exit_code
     except SystemExit as error:  # Rich and Typer end so when the reader of a pipe has gone
         if not isinstance(error.__context__, BrokenPipeError):

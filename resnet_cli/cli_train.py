@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from resnet_cli import interrupts, reports, terminal
-from resnet_cli.options import NETWORK, NETWORK_OPTIONS, OUTPUT, RECIPE, Format, command, given, parse_sizes
+from resnet_cli.options import (
+    NETWORK_OPTIONS,
+    OUTPUT,
+    RECIPE,
+    Force,
+    Format,
+    InitialWeights,
+    Resume,
+    command,
+    given,
+    parse_sizes,
+)
 
 app = typer.Typer()
 _command = partial(command, app)
@@ -28,9 +39,7 @@ def train(
         Path, typer.Option("-o", "--output", help="The weights: .safetensors.", rich_help_panel=OUTPUT)
     ] = Path("model.safetensors"),
     asked: dict[str, Any],
-    weights: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
-    ] = "none",
+    weights: InitialWeights = "none",
     freeze_backbone: Annotated[
         bool | None, typer.Option("--freeze-backbone", help="Only the last layer learns.", rich_help_panel=RECIPE)
     ] = None,
@@ -61,10 +70,8 @@ def train(
         float | None, typer.Option(help="Where no val is (default 0.05).", rich_help_panel=RECIPE)
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Write 16-bit weights.", rich_help_panel=OUTPUT)] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)] = False,
+    resume: Resume = False,
+    force: Force = False,
     output_format: Format = "table",
 ) -> None:
     """Train a network to tell the folders of images apart."""

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 
 from resnet_cli import render, terminal
 from resnet_cli.errors import ModelError
-from resnet_cli.options import OUTPUT, Format, command
+from resnet_cli.options import OUTPUT, Force, Format, command
 
 app = typer.Typer(
     name="weights", help="Published weights: what there is, and what is kept on this machine.", no_args_is_help=True
@@ -88,7 +88,7 @@ def bundle(
     *,
     name: Names,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file: a zip.", rich_help_panel=OUTPUT)],
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=OUTPUT)] = False,
+    force: Force = False,
 ) -> None:
     """Pack weights into one file, for machines without internet."""
     from resnet_cli import bundles

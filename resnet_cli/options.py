@@ -72,6 +72,11 @@ Weights = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
 ]
 Stem = Annotated[str | None, typer.Option(help="imagenet, deep, small or cifar.", rich_help_panel=NETWORK)]
+InitialWeights = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
 Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
