@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from resnet_cli import architecture, cache, graph, labels, store
+from resnet_cli import __version__, architecture, cache, graph, labels, store
 from resnet_cli.architecture import Architecture
-from resnet_cli.errors import ModelError
+from resnet_cli.errors import ModelError, UsageError
 from resnet_cli.graph import Graph
 from resnet_cli.metadata import Metadata
 from resnet_cli.pretrained import PREPROCESSING, PRETRAINED, TINY, TORCHVISION, Pretrained, similar
@@ -94,8 +94,13 @@ def load(weights: str, asked: dict[str, Any], activity: Activity) -> Model:
 
         return checkpoints.read(path)
 
-    own = _published(row) if row else _own_metadata(path, read)
-    network = graph.resnet(described(own.architecture if own else None, asked))
+    own = _published(row) if row else _own_metadata(path, read, asked)
+    try:
+        network = graph.resnet(described(own.architecture if own else None, asked))
+    except UsageError as error:
+        if asked:
+            raise
+        raise ModelError(f"{path}: {error}") from error
     metadata = replace(own or default_metadata(network.architecture), architecture=network.architecture)
     return Model(network, metadata, weights, path, read)
 
@@ -111,33 +116,43 @@ def _published(row: Pretrained) -> Metadata:
     return Metadata(described, labels.default_labels(described.head.classes), row.preprocessing)
 
 
-def _own_metadata(path: Path, read: "Callable[[], Checkpoint]") -> Metadata | None:
+def _own_metadata(path: Path, read: "Callable[[], Checkpoint]", asked: dict[str, Any]) -> Metadata | None:
     """Return what a file says of itself, else what its arrays say, else None."""
 
-    def said(_: Path) -> str | None:
-        metadata = read().metadata or _recognised(read())
-        return metadata.to_json() if metadata else None
+    def said(_: Path) -> list[str]:
+        own = read().metadata
+        return [metadata.to_json() for metadata in ([own] if own else _recognised(read()))]
 
-    text = store.remembered(path, "metadata", said)
-    return None if text is None else Metadata.from_json(text)
+    fitting = [Metadata.from_json(text) for text in store.remembered(path, f"networks {__version__}", said)]
+    if len(fitting) < 2:
+        return fitting[0] if fitting else None
+    names = [metadata.architecture.name for metadata in fitting]
+    agreed = [own for own in fitting if described(own.architecture, asked).name == own.architecture.name]
+    if len(agreed) != 1:
+        raise ModelError(
+            f"{path}: its arrays fit {' and '.join(names)} alike, and it does not say which it is\n"
+            f"`resnet build {names[-1]} --weights FILE -o OUT` writes a file that does"
+        )
+    return agreed[0]
 
 
-def _recognised(checkpoint: "Checkpoint") -> Metadata | None:
-    """Return the published network whose arrays these are; Keras's v1, which is told by its depth, is left out."""
+def _recognised(checkpoint: "Checkpoint") -> list[Metadata]:
+    """Return the published networks whose arrays these are; Keras's v1, which is told by its depth, is left out."""
+    any_network = graph.resnet(architecture.resnet())  # all call the head alike
+    bias = checkpoint.arrays.get(checkpoint.names(any_network)["predictions/bias"])
+    if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= architecture.MOST:
+        return []
+    fitting = []
     for name, (_, variant) in architecture.NETWORKS.items():
-        if variant == "v1":
-            continue
-        published = graph.resnet(architecture.resnet(name=name))
-        bias = checkpoint.arrays.get(checkpoint.names(published)["predictions/bias"])
-        if bias is None or bias.ndim != 1:
-            continue
         network = graph.resnet(architecture.resnet(name=name, classes=len(bias)))
-        if not checkpoint.faults(network):
-            known = (_published(row) for row in PRETRAINED.values() if row.network == name)
-            metadata = next(known, default_metadata(network.architecture))
-            ours = replace(network.architecture, image_size=metadata.architecture.image_size)
-            return replace(metadata, architecture=ours, labels=labels.default_labels(len(bias)))
-    return None
+        if variant == "v1" or checkpoint.faults(network):
+            continue
+        metadata = default_metadata(network.architecture)
+        if row := next((row for row in PRETRAINED.values() if row.network == name), None):
+            ours = replace(network.architecture, image_size=row.image_size)
+            metadata = replace(metadata, architecture=ours, preprocessing=row.preprocessing)
+        fitting.append(metadata)
+    return fitting
 
 
 def _imagenet(asked: dict[str, Any], activity: Activity) -> Found:

@@ -277,7 +277,25 @@ def test_a_file_of_pytorch_is_recognised(tmp_path: Path, resnet: Run) -> None:
     result = resnet("predict", "--weights", path, "--format", "jsonl", SAMPLE)
     assert json.loads(result.stdout)["model"] == "resnet18"
 
+    save_file(theirs | {"fc.bias": np.zeros(0, np.float32)}, path)
+    refused = resnet("predict", "--weights", path, SAMPLE)
+    assert (refused.returncode, str(path) in refused.stderr) == (3, True), "no class at all"
+
     save_file({name: array for name, array in theirs.items() if name != "layer4.1.bn2.bias"}, path)
     refused = resnet("predict", "--weights", path, "--depth", 18, SAMPLE)
     assert refused.returncode == 3
     assert "missing: conv5_block2_2_bn/beta" in refused.stderr
+
+
+def test_a_file_that_fits_two_networks_is_not_guessed(tmp_path: Path, resnet: Run) -> None:
+    """Under Keras's names, c and d have the same arrays: only their shortcuts differ, which pool or stride."""
+    network = graph.resnet(architecture.resnet(name="resnet50d", classes=2))
+    path, told = tmp_path / "bare.safetensors", tmp_path / "told.safetensors"
+    save_file({name: np.ones(each.shape, np.float32) for name, each in network.parameters.items()}, path)
+    refused = resnet("predict", "--weights", path, SAMPLE)
+    assert refused.returncode == 3
+    assert f"{path}: its arrays fit resnet50c and resnet50d alike" in refused.stderr
+    assert resnet("build", "resnet50d", "--classes", 2, "--weights", path, "-o", told).returncode == 0
+    metadata = checkpoints.read(told).metadata
+    assert metadata is not None
+    assert metadata.architecture == network.architecture
