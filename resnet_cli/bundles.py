@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from resnet_cli import cache, files, hub, weights
+from resnet_cli import cache, files, hub, store, weights
 from resnet_cli.errors import ModelError, ResnetError, UsageError
 from resnet_cli.models import Activity
 from resnet_cli.pretrained import PRETRAINED, similar
@@ -94,6 +94,11 @@ def install(bundle: Path, activity: Activity) -> list[Path]:
     Raises:
         ModelError: it is no bundle, is damaged, or has what does not belong there.
     """
+    folder = store.cache_dir() / "weights"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cache.unusable(folder, "RESNET_CACHE_DIR", error) from error
     try:
         with zipfile.ZipFile(bundle) as archive, ExitStack() as unfinished:
             packed = _contents(archive, bundle.stat().st_size)
@@ -168,7 +173,6 @@ def _unpack(archive: zipfile.ZipFile, each: Packed, unfinished: ExitStack) -> No
     """Write a file under a temporary name, check it, and have it moved into the cache when all are checked."""
     row = PRETRAINED[each.name]
     final = cache.own_file(row)
-    final.parent.mkdir(parents=True, exist_ok=True)
     path = unfinished.enter_context(files.replacing(final))
     try:
         source = archive.open(each.file)

@@ -163,12 +163,23 @@ def fetch(row: Pretrained, progress: Progress | None = None, *, retry: bool = Fa
         failure.remember(reason)
         raise ModelError(f"{what}: {reason}\n{advice}") from error
     except OSError as error:
-        raise ModelError(
-            f"cannot write to the cache folder {source.folder}: {internet.words(error.__cause__ or error)}\n"
-            f"set {source.setting} to a folder that has room and may be written to"
-        ) from error
+        raise unusable(source.folder, source.setting, error.__cause__ or error) from error
     failure.forget()
     return path
+
+
+def unusable(folder: Path, setting: str, error: BaseException) -> ModelError:
+    """Return the error of a cache that cannot be written.
+
+    Args:
+        folder: the cache.
+        setting: the environment variable that names it.
+        error: the system's.
+    """
+    return ModelError(
+        f"cannot write to the cache folder {folder}: {internet.words(error)}\n"
+        f"set {setting} to a folder that has room and may be written to"
+    )
 
 
 def remove(row: Pretrained) -> int:
@@ -271,7 +282,10 @@ def _from_web(row: Pretrained, address: str, progress: Progress | None) -> Path:
     import pooch  # half a second with requests, and needless where the cache has the file
 
     file = own_file(row)
+    files.remove_stale(file.parent.glob("tmp*"))  # as pooch calls them
     if not row.md5:
+        if (found := find(row)) and found.whole:  # another process was faster
+            return found.path
         file.unlink(missing_ok=True)  # it is damaged, which pooch does not know
     pooch.get_logger().setLevel("CRITICAL")
     known, urls = {row.file: f"md5:{row.md5}" if row.md5 else None}, {row.file: address}

@@ -5,6 +5,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PREFIX = ".resnet-"  # of the folders in which unfinished files stand
+STALE_SECONDS = 3600  # a download that has written nothing for so long is over
 
 
 def check(path: Path) -> None:
@@ -72,6 +74,18 @@ def remove_unfinished(path: Path) -> None:
         with _claimed(unfinished.parent) as claimed:
             if claimed:
                 shutil.rmtree(unfinished.parent, ignore_errors=True)
+
+
+def remove_stale(downloads: Iterable[Path]) -> None:
+    """Remove unfinished downloads of killed processes, told by their age, as libraries do not hold what they write.
+
+    Args:
+        downloads: unfinished files.
+    """
+    for path in downloads:
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
 
 
 @contextmanager

@@ -5,14 +5,13 @@ huggingface_hub takes a third of a second to import: only what needs it does, an
 
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from resnet_cli import internet, store
+from resnet_cli import files, internet, store
 from resnet_cli.errors import ModelError, ResnetError
 from resnet_cli.pretrained import Pretrained
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 FILE = "model.safetensors"  # in every repository of timm's
 SHA256 = re.compile("[0-9a-f]{64}")
 CHUNK = 2**14  # bytes between two signs of a download, which the library would give every 10 MB
-STALE_SECONDS = 3600  # a download that has written nothing for so long is over
 
 
 class _PassingError(Exception):
@@ -93,7 +91,7 @@ def download(row: Pretrained, progress: "Progress | None", patience: internet.Pa
         ModelError: the hub does not answer, or not as it should; one line says why.
         OSError: the cache cannot be written.
     """
-    _remove_unfinished(row)
+    files.remove_stale(_unfinished(row))
     with suppress(_PassingError):
         return _attempt(row, progress, patience, anew=False)
     try:
@@ -203,14 +201,6 @@ def _growth(row: Pretrained) -> Callable[[], bool]:
         return sizes[-1] != sizes[-2]
 
     return grown
-
-
-def _remove_unfinished(row: Pretrained) -> None:
-    """Remove what killed downloads left, which the library never does."""
-    for path in _unfinished(row):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
 
 
 def remove(row: Pretrained) -> int:

@@ -126,6 +126,7 @@ class Pretrained:
         image_size: side in pixels of the images that its accuracy was measured on.
         preprocessing: what it was trained with.
         top1, top5: accuracy on the validation set of ImageNet in percent; None where unknown.
+        source: address of a page that has the accuracy.
         licence: SPDX identifier.
     """
 
@@ -140,16 +141,29 @@ class Pretrained:
     preprocessing: Preprocessing
     top1: float
     top5: float | None
+    source: str
     licence: str
 
 
 def _keras(
-    network: str, md5: str, top1: float, top5: float, *, size_mb: int | None = None, image_size: int = 224
+    network: str, variant: str, md5: str, top1: float, top5: float, licence: str, *, size_mb: int | None = None
 ) -> Pretrained:
     file = f"{network}_weights_tf_dim_ordering_tf_kernels.h5"
-    url = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{file}"
-    preprocessing, licence = (INCEPTION, "BSD-3-Clause") if network.endswith("v2") else (CAFFE, "MIT")
-    return Pretrained(network, network, file, url, "", md5, size_mb, image_size, preprocessing, top1, top5, licence)
+    return Pretrained(
+        name=network,
+        network=network,
+        file=file,
+        url=f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{file}",
+        repository="",
+        md5=md5,
+        size_mb=size_mb,
+        image_size=299 if variant == "v2" else 224,
+        preprocessing=PREPROCESSING[variant],
+        top1=top1,
+        top5=top5,
+        source="https://keras.io/api/applications",
+        licence=licence,
+    )
 
 
 def _timm(
@@ -162,28 +176,39 @@ def _timm(
     top5: float | None,
     licence: str,
 ) -> Pretrained:
-    repository, file = f"timm/{name}", f"{name}.safetensors"
-    url = f"https://huggingface.co/{repository}/resolve/main/model.safetensors"
-    preprocessing = replace(TORCHVISION, resizing=resizing)
-    return Pretrained(name, network, file, url, repository, "", size_mb, image_size, preprocessing, top1, top5, licence)
+    repository = f"timm/{name}"
+    return Pretrained(
+        name=name,
+        network=network,
+        file=f"{name}.safetensors",
+        url=f"https://huggingface.co/{repository}/resolve/main/model.safetensors",
+        repository=repository,
+        md5="",
+        size_mb=size_mb,
+        image_size=image_size,
+        preprocessing=replace(TORCHVISION, resizing=resizing),
+        top1=top1,
+        top5=top5,
+        source="https://github.com/huggingface/pytorch-image-models/blob/main/results/results-imagenet.csv",
+        licence=licence,
+    )
 
 
 _OLD, _NEW, _WHOLE = Resizing(0.875, "bilinear"), Resizing(0.965, "bilinear"), Resizing(1.0, "bicubic")
 
 # Of Keras: hashes are WEIGHTS_HASHES in keras/src/applications/resnet.py; accuracy with the short side 256 bicubic and
-# a centre crop of 224, v2 at 299 (https://keras.io/api/applications gives it rounded); licences, those of Kaiming He's
-# and of Facebook's networks, which the weights were ported from, docs/templates/applications.md of Keras 2. Of timm:
-# `pretrained_cfg` in timm/models/resnet.py, accuracy in timm's results/results-imagenet.csv, sizes and licences on the
-# hub (https://huggingface.co/timm/NAME).
+# a centre crop of 224, v2 at 299 (the source has it rounded); licences, those of Kaiming He's and of Facebook's
+# networks, which the weights were ported from, docs/templates/applications.md of Keras 2. Of timm: `pretrained_cfg` in
+# timm/models/resnet.py, sizes and licences on the hub (https://huggingface.co/timm/NAME).
 PRETRAINED: dict[str, Pretrained] = {
     row.name: row
     for row in (
-        _keras("resnet50", "2cb95161c43110f7111970584f804107", 74.93, 92.06, size_mb=103),
-        _keras("resnet101", "f1aeb4b969a6efcfb50fad2f0c20cfc5", 76.42, 92.79),
-        _keras("resnet152", "100835be76be38e30d865e96f2aaae62", 76.60, 93.12),
-        _keras("resnet50v2", "3ef43a0b657b3be2300d5770ece849e0", 75.96, 93.03, image_size=299),
-        _keras("resnet101v2", "6343647c601c52e1368623803854d971", 77.23, 93.82, image_size=299),
-        _keras("resnet152v2", "a49b44d1979771252814e80f8ec446f9", 78.03, 94.16, image_size=299),
+        _keras("resnet50", "v1", "2cb95161c43110f7111970584f804107", 74.93, 92.06, "MIT", size_mb=103),
+        _keras("resnet101", "v1", "f1aeb4b969a6efcfb50fad2f0c20cfc5", 76.42, 92.79, "MIT"),
+        _keras("resnet152", "v1", "100835be76be38e30d865e96f2aaae62", 76.60, 93.12, "MIT"),
+        _keras("resnet50v2", "v2", "3ef43a0b657b3be2300d5770ece849e0", 75.96, 93.03, "BSD-3-Clause"),
+        _keras("resnet101v2", "v2", "6343647c601c52e1368623803854d971", 77.23, 93.82, "BSD-3-Clause"),
+        _keras("resnet152v2", "v2", "a49b44d1979771252814e80f8ec446f9", 78.03, 94.16, "BSD-3-Clause"),
         _timm("resnet18.tv_in1k", "resnet18", 47, 224, _OLD, 69.76, 89.08, "BSD-3-Clause"),
         _timm("resnet34.tv_in1k", "resnet34", 87, 224, _OLD, 73.31, 91.42, "BSD-3-Clause"),
         _timm("resnet50.tv_in1k", "resnet50v1.5", 102, 224, _OLD, 76.13, 92.86, "BSD-3-Clause"),

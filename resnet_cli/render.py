@@ -214,12 +214,7 @@ def models_json(networks: Iterable["Network"]) -> None:
     """Print published networks as a JSON array."""
     rows = [
         {"name": network.name, "depth": network.depth, "variant": network.variant, **asdict(network.totals)}
-        | {
-            "weights": [
-                {"name": row.name, "image_size": row.image_size, "top1": row.top1, "top5": row.top5, "url": row.url}
-                for row in network.weights
-            ]
-        }
+        | {"weights": [asdict(row) for row in network.weights]}
         for network in networks
     ]
     write_json("[\n" + ",\n".join(map(safe_json, rows)) + "\n]\n")

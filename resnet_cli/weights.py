@@ -58,7 +58,11 @@ def listed(activity: Activity) -> Iterator[Listed]:
         activity: is told what goes on.
     """
     for row in PRETRAINED.values():
-        found = cache.find(row)
+        try:
+            found = cache.find(row)
+        except ModelError as error:
+            activity.warn(str(error))
+            found = None
         path = found.path if found and found.whole else None
         yield Listed(row.name, row.network, 1000, row.size_mb, row.image_size, row.top1, row.top5, row.licence, path)
     tiny = models.load(TINY.name, {}, activity).metadata.architecture
@@ -129,8 +133,14 @@ def verify(names: Iterable[str]) -> Iterator[Checked]:
     """
     chosen = rows(names)
     for row in chosen or PRETRAINED.values():
-        if found := cache.find(row) or (kept(row) if chosen else None):
-            yield Checked(row.name, found.path, fault(found))
+        try:
+            found = cache.find(row)
+        except ModelError as error:
+            yield Checked(row.name, cache.own_file(row), str(error))
+            continue
+        if found or chosen:
+            checked = found or kept(row)
+            yield Checked(row.name, checked.path, fault(checked))
 
 
 def fault(kept: cache.Kept) -> str:

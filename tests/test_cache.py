@@ -211,6 +211,17 @@ def test_download(
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_killed_downloads_left_goes_with_the_next(use: Use, weights: Path) -> None:
+    weights.mkdir()
+    old, recent = weights / "tmpold", weights / "tmprecent"
+    old.touch()
+    os.utime(old, (0, 0))
+    recent.touch()  # somebody may still write it
+    use("well")
+    cache.fetch(ROW)
+    assert names(weights) == {FILE, recent.name}
+
+
 def test_download_from_home(site: Site) -> None:
     row = dataclasses.replace(ROW, url=f"{site.mirror('well')}/{FILE}")
     assert cache.fetch(row).read_bytes() == PAYLOAD

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import Run
 
-from resnet_cli import architecture, graph
+from resnet_cli import architecture
 from resnet_cli.pretrained import PRETRAINED
 
 
@@ -28,13 +28,3 @@ def test_table_breaks_no_name_and_shows_no_more_than_fits(width: int, resnet: Ru
     assert max(map(len, lines)) <= width
     cells = {cell.strip() for line in lines for cell in line.split("│")}
     assert cells >= set(architecture.NETWORKS) | set(PRETRAINED)
-
-
-@pytest.mark.parametrize("name", architecture.NETWORKS)
-def test_each_name_describes_what_its_depth_and_variant_do(name: str) -> None:
-    depth, variant = architecture.NETWORKS[name]
-    described = architecture.resnet(name=name)
-    assert described == architecture.resnet(depth, variant=variant)
-    assert described.name == name
-    assert architecture.resnet(**architecture.options(described)) == described
-    assert graph.resnet(described).ops[-1].name == "predictions"

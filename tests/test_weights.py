@@ -356,4 +356,26 @@ def test_cache_that_cannot_be_written(tmp_path: Path, resnet: Run) -> None:
     (tmp_path / "file").touch()
     result = resnet("weights", "install", tmp_path / "b.zip", RESNET_CACHE_DIR=str(tmp_path / "file"))
     assert result.returncode == 3
-    assert "Not a directory" in result.stderr
+    assert result.stderr.startswith(f"error: cannot write to the cache folder {tmp_path / 'file/weights'}: Not a dir")
+    assert "RESNET_CACHE_DIR" in result.stderr
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(resnet: Run, weights: Path) -> None:
+    put("resnet34.tv_in1k")
+    odd = weights / FILE
+    odd.mkdir()
+    listed = resnet("weights", "list", "--format", "json")
+    assert listed.returncode == 0
+    assert {row["name"] for row in json.loads(listed.stdout) if row["cached"]} == {"resnet34.tv_in1k", "tiny"}
+    assert listed.stderr == f"warning: cannot read {odd}: Is a directory\n"
+    verified = resnet("weights", "verify")
+    assert verified.returncode == 3
+    assert f"{NAME}: cannot read {odd}: Is a directory, {odd}\n" in verified.stdout
+    assert "resnet34.tv_in1k: whole" in verified.stdout
+
+
+def test_without_a_command_it_shows_the_help(resnet: Run) -> None:
+    result = resnet("weights")
+    assert result.returncode == 2
+    assert "download" in result.stdout + result.stderr
+    assert "error" not in result.stderr
