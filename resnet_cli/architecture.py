@@ -342,7 +342,9 @@ def resnet(
     if not row.strides_early:
         strides = [*strides[1:], 1]
     return Architecture(
-        name=_described(blocks, kind, variant) + ("" if width == 64 else f"_w{width}"),
+        name=_described(blocks, kind, variant)
+        + ("" if width == 64 else f"_w{width}")
+        + ("" if stem in (None, row.stem) else f"_{stem}"),
         stem=Stem(width, **first_layers),
         block=Block(**shape, strided_conv=strided_conv, **row.block),
         stages=tuple(

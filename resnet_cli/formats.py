@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import checkpoints, engines
+from resnet_cli import checkpoints, engines, files
 from resnet_cli.checkpoints import Arrays
 from resnet_cli.engines import Setup
 from resnet_cli.errors import ModelError, UsageError
@@ -123,7 +123,7 @@ def chosen(path: Path, *, force: bool, names: str = "keras") -> tuple[str, Forma
         The suffix and its row.
 
     Raises:
-        UsageError: the suffix is unknown, or a file exists.
+        UsageError: the suffix is unknown, a file exists, or none can stand there.
     """
     suffix = next((suffix for suffix in NAMES[names] if path.name.endswith(suffix)), None)
     if suffix is None:
@@ -131,6 +131,7 @@ def chosen(path: Path, *, force: bool, names: str = "keras") -> tuple[str, Forma
         raise UsageError(f"{path}: the name must end with {', '.join(NAMES[names])}{given}")
     row = NAMES[names][suffix]
     for file in row.files(path):
+        files.check(file)
         if os.path.lexists(file) and not force:
             raise UsageError(f"{file} exists; --force replaces it")
     return suffix, row

@@ -1,6 +1,6 @@
 """The network written once, as ordered ops (standard library only).
 
-Keras, the summary and every other engine read `graph(architecture)`; none of them knows what a ResNet is.
+Keras, the summary and every other engine read `resnet(architecture)`; none of them knows what a ResNet is.
 Layers are named and ordered as `keras.applications` names and orders them.
 """
 

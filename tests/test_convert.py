@@ -373,6 +373,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tenso
         (["tiny", "folder.h5", "--force"], 2, "folder.h5: expected a file in an existing folder"),
         (["tiny", "folder.xml", "--force"], 2, "folder.bin: expected a file in an existing folder"),
         (["tiny", "none/out.h5"], 2, "none/out.h5: expected a file in an existing folder"),
+        (["imagenet", "none/out.h5"], 2, "none/out.h5: expected a file in an existing folder"),
         (["tiny", "old.h5"], 2, "old.h5 exists; --force replaces it"),
         (["tiny", "old.xml"], 2, "old.bin exists; --force replaces it"),
         (["source.safetensors", "source.safetensors", "--force"], 2, "source.safetensors is what is to be converted"),

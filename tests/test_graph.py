@@ -71,6 +71,8 @@ def test_no_other_network_has_a_published_name() -> None:
     assert architecture.resnet(18, variant="v1").name == "resnet18v1"
     assert architecture.resnet(stages=(2, 2, 2, 2), block="basic").name == "resnet18v1"
     assert architecture.resnet(width=32).name == "resnet50_w32"
+    assert architecture.resnet(50, stem="cifar").name == "resnet50_cifar"
+    assert architecture.resnet(50, stem="imagenet").name == "resnet50"
 
 
 def test_each_op_comes_after_its_inputs() -> None:
