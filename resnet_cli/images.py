@@ -52,6 +52,7 @@ USUAL = Resizing()
 MAX_ASPECT = 16  # longer strips are cut to their middle first, or 1 x 20,000 would be resized to 256 x 5,120,000
 GROUND = (124, 116, 104)  # ImageNet's mean colour: about zero for the network
 
+TYPICAL = 6  # as many times as large is a picture of ImageNet as that of 64 x 64 pixels that was sampled of it
 HEADROOM = 1.25  # how much larger than needed a JPEG is at least decoded, so that the resizing still has its say
 SMALL = 1 << 22  # pixels up to which pictures are decoded side by side at will
 TOGETHER = 1 << 26  # pixels of all larger ones that are decoded at once
@@ -126,7 +127,7 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit, resizing: Resizing = USUA
         fit: `crop` resizes the short side to size / crop and keeps the middle, as the evaluation transforms of
             torchvision and timm do; `stretch` resizes both sides to size; `pad` resizes the long side to size and
             centres the picture on ImageNet's mean colour.
-        resizing: the network's wishes; all resizing antialiases.
+        resizing: the network's wishes; all resizing antialiases but for what it says is sampled.
 
     Returns:
         RGB values from 0 to 255: (size, size, 3) uint8.
@@ -136,7 +137,8 @@ def decode_stream(file: BinaryIO, size: int, fit: Fit, resizing: Resizing = USUA
             of an unsupported variant) or `too_large`.
     """
     with _decoding(file):
-        return np.array(_fitted(*_upright(file, ceil(HEADROOM * size / resizing.crop)), size, fit, resizing))
+        enough = max(ceil(HEADROOM * size / resizing.crop), TYPICAL * (resizing.sampled or 0))
+        return np.array(_fitted(*_upright(file, enough), size, fit, resizing))
 
 
 def is_image(path: str) -> bool:
@@ -323,6 +325,8 @@ def _fitted(image: Image.Image, box: Box, size: int, fit: Fit, resizing: Resizin
     """Make the part of a picture within the box square."""
     if image.size == (size, size):
         return image
+    if resizing.sampled:
+        image, box = _sampled(image, box, resizing.sampled)
     method = Image.Resampling[resizing.interpolation.upper()]
     match fit:
         case Fit.CROP:
@@ -331,6 +335,26 @@ def _fitted(image: Image.Image, box: Box, size: int, fit: Fit, resizing: Resizin
             return image.resize((size, size), method, box)
         case Fit.PAD:
             return _padded(image, box, size, method)
+
+
+def _sampled(image: Image.Image, box: Box, short: int) -> tuple[Image.Image, Box]:
+    """Take every so many pixels, where the short side has more than are wanted; by far too many are averaged first."""
+    left, top, right, bottom = box
+    step = min(right - left, bottom - top) / short
+    if step <= 1:
+        return image, box
+    if step > TYPICAL:
+        width, height = (round((end - start) * TYPICAL / step) for start, end in ((left, right), (top, bottom)))
+        return _sampled(image.resize((width, height), Image.Resampling.BILINEAR, box), (0, 0, width, height), short)
+    columns, rows = _every(step, short, left, right), _every(step, short, top, bottom)
+    return Image.fromarray(np.asarray(image)[rows[:, None], columns]), (0, 0, len(columns), len(rows))
+
+
+def _every(step: float, count: int, start: float, end: float) -> NDArray[np.int_]:
+    """Return every so many positions, `count` from where the middle square begins, and as many before as after them."""
+    margin = (end - start - count * step) // 2
+    before = int(margin / step)
+    return (start + margin + np.arange(-before, count + before) * step).astype(int)
 
 
 def _cropped(image: Image.Image, box: Box, size: int, short: int, method: Image.Resampling) -> Image.Image:

@@ -27,10 +27,13 @@ class Resizing:
     Args:
         crop: the share of the resized short side that is kept, 0.1 to 1: 0.875 is 224 pixels of 256.
         interpolation: between pixels, with antialiasing.
+        sampled: pixels of the short side of a picture that is made first of every so many pixels, as training images
+            were that were made smaller without antialiasing; None where there is no such step.
     """
 
     crop: float = 0.875
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    sampled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,18 @@ class Preprocessing:
 
 
 def _resizing(fields: Any) -> Resizing:
-    names = ["crop", "interpolation"]
-    if not isinstance(fields, dict) or sorted(map(str, fields)) != names:
+    names = ["crop", "interpolation", "sampled"]
+    if not isinstance(fields, dict) or sorted({"sampled", *map(str, fields)}) != names:
         raise ModelError(f"resizing must have the fields {', '.join(names)}, got {fields!r}")
     crop, interpolation = fields["crop"], fields["interpolation"]
     if type(crop) not in (int, float) or not 0.1 <= crop <= 1:
         raise ModelError(f"crop of resizing must be from 0.1 to 1, got {crop!r}")
     if interpolation not in ("bicubic", "bilinear"):
         raise ModelError(f"interpolation of resizing must be bicubic or bilinear, got {interpolation!r}")
-    return Resizing(float(crop), interpolation)
+    sampled = fields.get("sampled")
+    if sampled is not None and (type(sampled) is not int or not 1 <= sampled <= 10_000):
+        raise ModelError(f"sampled of resizing must be pixels from 1 to 10,000 or null, got {sampled!r}")
+    return Resizing(float(crop), interpolation, sampled)
 
 
 def _triple(numbers: Any, what: str) -> Triple:

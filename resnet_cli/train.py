@@ -220,7 +220,9 @@ def _begun(
     if model.metadata.labels != labels.folder_labels(classes):
         parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
     described = replace(model.metadata.architecture, head=Head(len(classes)))
-    return Run(described, classes, model.metadata.preprocessing, chosen, []), tree, parameters
+    preprocessing = model.metadata.preprocessing
+    resizing = replace(preprocessing.resizing, sampled=None)  # which was of the images that the weights are from
+    return Run(described, classes, replace(preprocessing, resizing=resizing), chosen, []), tree, parameters
 
 
 def _draw(history: list[Epoch], picture: Path) -> None:

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, features
 from resnet_cli.errors import ImageError
 from resnet_cli.images import FORMATS, MAX_PIXELS, MAX_SIDE, Fit, decode, decode_stream
 from resnet_cli.inputs import find
+from resnet_cli.pretrained import Resizing
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "images" / "photos"
 GROUND = [124, 116, 104]
@@ -341,6 +342,26 @@ def test_crop_keeps_the_middle(size: int, width: int, height: int, left: int, to
     image = noise(width, height)
     expected = np.asarray(image)[top : top + size, left : left + size]
     np.testing.assert_array_equal(read(encoded(image), size), expected)
+
+
+def test_sampled_pictures_are_made_of_single_pixels() -> None:
+    """As Tiny ImageNet's are: each is a pixel of the photo, every sixth one of 48 for 8."""
+    image = noise(96, 48)
+    sampled = decode_stream(BytesIO(encoded(image)), SIDE, Fit.CROP, Resizing(1.0, "bicubic", SIDE))
+    np.testing.assert_array_equal(sampled, np.asarray(image)[::6, 24:72:6])
+
+
+@pytest.mark.parametrize("side", [8, 7])
+def test_pictures_too_small_to_be_sampled_are_not(side: int) -> None:
+    content = encoded(noise(side, side))
+    plain, sampled = (decode_stream(BytesIO(content), 16, Fit.CROP, Resizing(1.0, "bicubic", n)) for n in (None, 8))
+    np.testing.assert_array_equal(sampled, plain)
+
+
+def test_of_a_large_picture_no_stray_pixel_is_sampled() -> None:
+    board = Image.fromarray((np.indices((640, 640)).sum(axis=0) % 2 * 255).astype(np.uint8))
+    sampled = decode_stream(BytesIO(encoded(board)), SIDE, Fit.CROP, Resizing(1.0, "bicubic", SIDE))
+    np.testing.assert_allclose(sampled, 127.5, atol=3)
 
 
 @pytest.mark.parametrize(("width", "height"), [(20, 400), (700, 30), (401, 20)])

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,11 @@ def test_each_row_is_of_a_known_network() -> None:
 
 
 def test_preprocessing_goes_through_json() -> None:
-    assert Preprocessing.from_dict(json.loads(json.dumps(CAFFE.to_dict()))) == CAFFE
+    sampled = replace(CAFFE, resizing=Resizing(1.0, "bilinear", 64))
+    for preprocessing in (CAFFE, sampled):
+        assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+    older = {"resizing": {"crop": 0.875, "interpolation": "bicubic"}}
+    assert Preprocessing.from_dict(CAFFE.to_dict() | older) == CAFFE
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,9 @@ def test_preprocessing_goes_through_json() -> None:
         {"resizing": {"crop": 0, "interpolation": "bicubic"}},
         {"resizing": {"crop": 1.5, "interpolation": "bicubic"}},
         {"resizing": {"crop": 1, "interpolation": "nearest"}},
+        {"resizing": {"crop": 1, "interpolation": "bicubic", "sampled": 0}},
+        {"resizing": {"crop": 1, "interpolation": "bicubic", "sampled": True}},
+        {"resizing": {"crop": 1, "interpolation": "bicubic", "more": 64}},
     ],
 )
 def test_preprocessing_refuses_nonsense(change: dict[str, object]) -> None:
