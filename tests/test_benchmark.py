@@ -56,7 +56,7 @@ def test_the_command(resnet: Resnet, tmp_path: Path) -> None:
     assert (machine["cores"], machine["versions"]["python"]) == (os.cpu_count(), sys.version.split()[0])
     assert {"openvino", "resnet-cli"} <= machine["versions"].keys()
     assert described == {
-        "model": "resnet_2_3_3v1.5_w48",
+        "model": "resnet_2_3_3v1.5_w48_small",
         "weights": "tiny",
         "engine": "openvino",
         "precision": "f32",
