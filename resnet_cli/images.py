@@ -338,7 +338,10 @@ def _fitted(image: Image.Image, box: Box, size: int, fit: Fit, resizing: Resizin
 
 
 def _sampled(image: Image.Image, box: Box, short: int) -> tuple[Image.Image, Box]:
-    """Take every so many pixels, where the short side has more than are wanted; by far too many are averaged first."""
+    """Take every so many pixels, and of their colours half as many, as JPEG does, where the short side has more.
+
+    By far too many are averaged first.
+    """
     left, top, right, bottom = box
     step = min(right - left, bottom - top) / short
     if step <= 1:
@@ -347,7 +350,9 @@ def _sampled(image: Image.Image, box: Box, short: int) -> tuple[Image.Image, Box
         width, height = (round((end - start) * TYPICAL / step) for start, end in ((left, right), (top, bottom)))
         return _sampled(image.resize((width, height), Image.Resampling.BILINEAR, box), (0, 0, width, height), short)
     columns, rows = _every(step, short, left, right), _every(step, short, top, bottom)
-    return Image.fromarray(np.asarray(image)[rows[:, None], columns]), (0, 0, len(columns), len(rows))
+    luma, *chroma = Image.fromarray(np.asarray(image)[rows[:, None], columns]).convert("YCbCr").split()
+    halved = [plane.reduce(2).resize(luma.size, Image.Resampling.BILINEAR) for plane in chroma]
+    return Image.merge("YCbCr", (luma, *halved)).convert("RGB"), (0, 0, *luma.size)
 
 
 def _every(step: float, count: int, start: float, end: float) -> NDArray[np.int_]:

@@ -27,8 +27,9 @@ class Resizing:
     Args:
         crop: the share of the resized short side that is kept, 0.1 to 1: 0.875 is 224 pixels of 256.
         interpolation: between pixels, with antialiasing.
-        sampled: pixels of the short side of a picture that is made first of every so many pixels, as training images
-            were that were made smaller without antialiasing; None where there is no such step.
+        sampled: pixels of the short side of a picture that is made first of every so many pixels, with colours at half
+            that resolution, as training images were that were made smaller without antialiasing and kept as JPEG; None
+            where there is no such step.
     """
 
     crop: float = 0.875
