@@ -326,7 +326,7 @@ def _fitted(image: Image.Image, box: Box, size: int, fit: Fit, resizing: Resizin
     if image.size == (size, size):
         return image
     if resizing.sampled:
-        image, box = _sampled(image, box, resizing.sampled)
+        image, box = _sampled(image, _middle(box) if fit is Fit.CROP else box, resizing.sampled)
     method = Image.Resampling[resizing.interpolation.upper()]
     match fit:
         case Fit.CROP:
@@ -349,17 +349,21 @@ def _sampled(image: Image.Image, box: Box, short: int) -> tuple[Image.Image, Box
     if step > TYPICAL:
         width, height = (round((end - start) * TYPICAL / step) for start, end in ((left, right), (top, bottom)))
         return _sampled(image.resize((width, height), Image.Resampling.BILINEAR, box), (0, 0, width, height), short)
-    columns, rows = _every(step, short, left, right), _every(step, short, top, bottom)
+    columns, rows = (
+        (start + np.arange(round((end - start) / step)) * step).astype(int)
+        for start, end in ((left, right), (top, bottom))
+    )
     luma, *chroma = Image.fromarray(np.asarray(image)[rows[:, None], columns]).convert("YCbCr").split()
     halved = [plane.reduce(2).resize(luma.size, Image.Resampling.BILINEAR) for plane in chroma]
     return Image.merge("YCbCr", (luma, *halved)).convert("RGB"), (0, 0, *luma.size)
 
 
-def _every(step: float, count: int, start: float, end: float) -> NDArray[np.int_]:
-    """Return every so many positions, `count` from where the middle square begins, and as many before as after them."""
-    margin = (end - start - count * step) // 2
-    before = int(margin / step)
-    return (start + margin + np.arange(-before, count + before) * step).astype(int)
+def _middle(box: Box) -> Box:
+    """Return the square in the middle, at whole pixels."""
+    left, top, right, bottom = box
+    side = min(right - left, bottom - top)
+    left, top = left + (right - left - side) // 2, top + (bottom - top - side) // 2
+    return left, top, left + side, top + side
 
 
 def _cropped(image: Image.Image, box: Box, size: int, short: int, method: Image.Resampling) -> Image.Image:
