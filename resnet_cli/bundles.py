@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from resnet_cli import cache, files, hub, store, weights
+from resnet_cli import cache, files, hub, weights
 from resnet_cli.errors import ModelError, ResnetError, UsageError
 from resnet_cli.models import Activity
 from resnet_cli.pretrained import PRETRAINED, similar
@@ -94,7 +94,7 @@ def install(bundle: Path, activity: Activity) -> list[Path]:
     Raises:
         ModelError: it is no bundle, is damaged, or has what does not belong there.
     """
-    folder = store.cache_dir() / "weights"
+    folder = cache.own_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

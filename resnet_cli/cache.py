@@ -58,9 +58,14 @@ class Kept:
     whole: bool
 
 
+def own_folder() -> Path:
+    """Return where our own cache has weights."""
+    return cache_dir() / "weights"
+
+
 def own_file(row: Pretrained) -> Path:
     """Return where our own cache has the file of a row."""
-    return cache_dir() / "weights" / row.file
+    return own_folder() / row.file
 
 
 def find(row: Pretrained) -> Kept | None:
@@ -232,7 +237,7 @@ def _source(row: Pretrained) -> _Source:
         forbidden = forbidden or ("HF_HUB_OFFLINE" if hub.offline() else "")
         return _Source(hub.address(row), hub.folder(row).parent, "HF_HOME", forbidden, _from_hub)
     address = f"{mirror.rstrip('/')}/{row.file}" if mirror else row.url
-    return _Source(address, own_file(row).parent, "RESNET_CACHE_DIR", forbidden, _from_web)
+    return _Source(address, own_folder(), "RESNET_CACHE_DIR", forbidden, _from_web)
 
 
 def _advice(row: Pretrained, source: _Source, damaged: Kept | None) -> str:

@@ -111,9 +111,9 @@ def default_metadata(of: Architecture) -> Metadata:
     return Metadata(of, labels.default_labels(of.head.classes), PREPROCESSING.get(variant or "", TORCHVISION))
 
 
-def _published(row: Pretrained) -> Metadata:
-    described = architecture.resnet(name=row.network, image_size=row.image_size)
-    return Metadata(described, labels.default_labels(described.head.classes), row.preprocessing)
+def _published(row: Pretrained, classes: int = 1000) -> Metadata:
+    described = architecture.resnet(name=row.network, classes=classes, image_size=row.image_size)
+    return Metadata(described, labels.default_labels(classes), row.preprocessing)
 
 
 def _own_metadata(path: Path, read: "Callable[[], Checkpoint]", asked: dict[str, Any]) -> Metadata | None:
@@ -144,14 +144,12 @@ def _recognised(checkpoint: "Checkpoint") -> list[Metadata]:
         return []
     fitting = []
     for name, (_, variant) in architecture.NETWORKS.items():
-        network = graph.resnet(architecture.resnet(name=name, classes=len(bias)))
-        if variant == "v1" or checkpoint.faults(network):
+        if variant == "v1":
             continue
-        metadata = default_metadata(network.architecture)
-        if row := next((row for row in PRETRAINED.values() if row.network == name), None):
-            ours = replace(network.architecture, image_size=row.image_size)
-            metadata = replace(metadata, architecture=ours, preprocessing=row.preprocessing)
-        fitting.append(metadata)
+        network = graph.resnet(architecture.resnet(name=name, classes=len(bias)))
+        if not checkpoint.faults(network):
+            known = (_published(row, len(bias)) for row in PRETRAINED.values() if row.network == name)
+            fitting.append(next(known, default_metadata(network.architecture)))
     return fitting
 
 

@@ -146,7 +146,7 @@ assert numpy.isfinite([before, after]).all() and before != after, (before, after
 """
 
 
-@pytest.mark.parametrize("options", [(), ("--variant", "v2")], ids=str)
+@pytest.mark.parametrize("options", [(), ("--variant", "v2"), ("--variant", "32x4d", "--width", "16")], ids=str)
 def test_keras_file_loads_and_trains_without_the_project(resnet: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     path = tmp_path / "model.keras"
     built = resnet("build", *SMALL, *options, "-o", path)
@@ -323,10 +323,10 @@ def test_what_is_not_asked_is_as_the_file_says(resnet: Run, tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_one_line(resnet: Run, tmp_path: Path) -> None:
-    path = tmp_path / "a.keras"
-    command = f"ulimit -f 50; exec {RESNET} build {' '.join(SMALL)} --width 16 -o {path}"
-    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (result.returncode, result.stderr) == (2, f"error: cannot write {path}: File too large\n")
+    for name in ("a.weights.h5", "a.keras", "a.safetensors"):
+        command = f"ulimit -f 50; exec {RESNET} build {' '.join(SMALL)} --width 16 -o {tmp_path / name}"
+        result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (2, f"error: cannot write {tmp_path / name}: File too large\n")
     assert list(tmp_path.iterdir()) == []
 
 

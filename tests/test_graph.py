@@ -65,6 +65,7 @@ def test_a_network_is_found_by_name_and_by_options(name: str) -> None:
     assert described == architecture.resnet(depth, variant=variant, classes=7, image_size=96)
     assert described == architecture.resnet(**architecture.options(described))
     assert described.name == name
+    assert graph.resnet(described).ops[-1].name == "predictions"
 
 
 def test_no_other_network_has_a_published_name() -> None:
