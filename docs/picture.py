@@ -1,11 +1,12 @@
-"""Draw README's picture: what `resnet predict sample_images/coffee.jpg` prints. Run it from the top of the checkout."""
+"""Draw README's image: the output of `resnet predict sample_images/coffee.jpg`. Run it from the repository root."""
 
 import io
 from pathlib import Path
 
 from rich.console import Console
 
-from resnet_cli import engines, models, predict, render, terminal
+import resnet_cli as resnet
+from resnet_cli.output import predictions, terminal
 
 IMAGE = "sample_images/coffee.jpg"
 
@@ -13,11 +14,8 @@ IMAGE = "sample_images/coffee.jpg"
 def main() -> None:
     """Write docs/predict.svg."""
     terminal.out = Console(record=True, width=78, file=io.StringIO(), force_terminal=True, highlight=False)
-    activity = terminal.Activity("Reading weights")
-    model = models.load("tiny", {}, activity)
-    engine = engines.start("auto", model, engines.Setup(), activity)
-    for record in predict.classify([IMAGE], model, engine):
-        terminal.out.print(render.prediction_table(record))
+    for result in resnet.classify(IMAGE, "tiny"):
+        terminal.out.print(predictions.prediction_table(result))
     Path("docs/predict.svg").write_text(terminal.out.export_svg(title=f"resnet predict {IMAGE}"), encoding="utf-8")
 
 

@@ -1,39 +1,53 @@
-"""One exception tree; the command line catches it once and turns it into an exit code."""
+"""The exception tree; the command line turns each class into an exit code."""
+
+from enum import StrEnum
 
 
 class ResnetError(Exception):
-    """What a user can cause and mend; the message says what, which file and what to do.
+    """An error that the user can fix; the message says what happened, in which file, and what to do.
 
     Attributes:
-        exit_code: what the process ends with when this error ends the run.
+        exit_code: the process's exit code if this error ends the run.
     """
 
     exit_code = 1
 
 
 class UsageError(ResnetError):
-    """A value that no network or command can be made of."""
+    """An invalid value or combination of options."""
 
     exit_code = 2
 
 
 class ModelError(ResnetError):
-    """The model or its weights are not to be had, or do not fit the network."""
+    """The model or its weights are unavailable, or do not match the network."""
 
     exit_code = 3
 
 
 class EngineError(ModelError):
-    """An engine that cannot run on this machine."""
+    """An engine cannot run on this machine."""
+
+
+class ImageErrorKind(StrEnum):
+    """Why an image cannot be classified: stable names for scripts."""
+
+    NOT_FOUND = "not_found"
+    NOT_A_FILE = "not_a_file"
+    PERMISSION_DENIED = "permission_denied"
+    NOT_AN_IMAGE = "not_an_image"
+    UNREADABLE_IMAGE = "unreadable_image"
+    TOO_LARGE = "too_large"
+    DOWNLOAD_FAILED = "download_failed"
 
 
 class ImageError(ResnetError):
-    """One image that cannot be classified; the run goes on without it.
+    """An image cannot be classified; the run continues without it.
 
     Attributes:
-        kind: a short, stable name of the failure for scripts, such as `unreadable_image`.
+        kind: the kind of failure.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: ImageErrorKind, message: str) -> None:
         super().__init__(message)
         self.kind = kind

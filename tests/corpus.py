@@ -1,7 +1,6 @@
-"""Makes a folder of good files that are odd, and of bad ones: `python tests/corpus.py FOLDER`.
+"""Write a folder of unusual image files and of bad ones: `python tests/corpus.py FOLDER`.
 
-Every file has a name that a folder is searched for (an image's suffix, or content that says so), so that each gives
-exactly one record. Pictures are 32 x 32 pixels, what the embedded network sees, so that nothing is resampled.
+Each file is found in its folder by its suffix or its content, so that it gets exactly one record.
 """
 
 import gzip
@@ -19,7 +18,8 @@ from pathlib import Path
 
 import encoders as enc
 import odd_images
-from odd_images import PICTURE, SCENE, SIDE, Odd, encoded
+from image_helpers import encoded
+from odd_images import IMAGE, SCENE, SIDE, Odd
 from PIL import Image, features
 
 NAMES = (
@@ -59,21 +59,21 @@ NAMES = (
 
 @cache
 def odd() -> dict[bytes, Odd]:
-    """Files that must be classified, by name."""
+    """Return files that must be classified, by name."""
     files = {name.encode(): file for name, file in odd_images.everything()}
-    return files | {name: Odd(encoded(PICTURE), SCENE) for name in NAMES}
+    return files | {name: Odd(encoded(IMAGE), SCENE) for name in NAMES}
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A file that must be reported: its bytes, and the kind of error."""
+    """A file that must be reported: its bytes and the kind of error."""
 
     content: bytes
     kind: str = "unreadable_image"
 
 
-def cut() -> Iterator[tuple[str, Bad]]:
-    """Files that end too early: in the header, amid the pixels, just before the end."""
+def incomplete() -> Iterator[tuple[str, Bad]]:
+    """Yield incomplete files, which end in the header, among the pixels or just before the end."""
     noise = Image.effect_noise((SIDE, SIDE), 90).convert("RGB")
     forms = {
         "jpg": ("JPEG", {}),
@@ -109,6 +109,7 @@ def cut() -> Iterator[tuple[str, Bad]]:
 
 
 def damaged() -> Iterator[tuple[str, Bad]]:
+    """Yield files with wrong checksums, impossible headers or missing parts."""
     rows = enc.png_rows(SCENE)
     good = enc.png(SIDE, SIDE, 8, 2, rows, (b"gAMA", struct.pack(">I", 45455)))
     for name in (b"IHDR", b"gAMA", b"IDAT"):
@@ -134,7 +135,7 @@ def damaged() -> Iterator[tuple[str, Bad]]:
         "colour-5": (9, 9, 8, 5),
     }.items():
         yield f"{name}.png", Bad(enc.png(width, height, depth, colour, rows))
-    photo = encoded(PICTURE, "JPEG")
+    photo = encoded(IMAGE, "JPEG")
     parts = list(enc.jpeg_segments(photo))
     for marker, name in {0xDB: "quantisation", 0xC0: "frame"}.items():
         yield f"no-{name}.jpg", Bad(enc.jpeg(part for other, part in parts if other != marker))
@@ -164,13 +165,16 @@ def damaged() -> Iterator[tuple[str, Bad]]:
 
 
 def huge() -> Iterator[tuple[str, Bad]]:
-    """Small files that would become more pixels than memory holds, and headers that promise them."""
-    rows = bytes(3 * 20_001) * 99
-    yield "bomb.png", Bad(enc.png(20_000, 20_000, 8, 2, rows), "too_large")
+    """Yield small files that decompress to more than fits in memory, and headers that announce as much."""
+    rows = enc.deflate_repeated(bytes(60_001), 99)
+    yield "bomb.png", Bad(enc.png_of_deflated(20_000, 20_000, 8, 2, rows), "too_large")
     yield "header.png", Bad(enc.png(2**31 - 1, 2**31 - 1, 8, 2, b""), "too_large")
     yield "wide.png", Bad(enc.png(2**31 - 1, 1, 1, 0, b""), "too_large")
-    yield "grey.png", Bad(enc.png(20_000, 20_000, 1, 0, bytes(2501) * 20_000), "too_large")
-    photo = encoded(PICTURE, "JPEG")
+    yield (
+        "grey.png",
+        Bad(enc.png_of_deflated(20_000, 20_000, 1, 0, enc.deflate_repeated(bytes(50_020), 1000)), "too_large"),
+    )
+    photo = encoded(IMAGE, "JPEG")
     frame = photo.index(b"\xff\xc0")
     yield "bomb.jpg", Bad(photo[: frame + 5] + struct.pack(">HH", 65500, 65500) + photo[frame + 9 :], "too_large")
     yield "negative.png", Bad(enc.png(0x80000001, 9, 8, 2, b""), "too_large")
@@ -190,10 +194,10 @@ def huge() -> Iterator[tuple[str, Bad]]:
     bomb = enc.png(60_000, 60_000, 8, 2, b"")
     icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(bomb), 22) + bomb
     yield "bomb.ico", Bad(icon, "too_large")
-    jp2 = encoded(PICTURE, "JPEG2000")
+    jp2 = encoded(IMAGE, "JPEG2000")
     sides = struct.pack(">II", SIDE, SIDE)
     yield "bomb.jp2", Bad(jp2.replace(sides, struct.pack(">II", 99_999, 99_999)), "too_large")
-    text = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000)))
+    text = (b"zTXt", b"Comment\0\0" + enc.deflate_repeated(bytes(1_000_000), 100))
     yield "text.png", Bad(enc.png(SIDE, SIDE, 8, 2, enc.png_rows(SCENE), text))
     tags = enc.tiff_tags(
         SIDE, SIDE, [8], 1, t259=(enc.SHORT, [8]), t322=(enc.LONG, [32_768]), t323=(enc.LONG, [32_768])
@@ -202,11 +206,11 @@ def huge() -> Iterator[tuple[str, Bad]]:
     yield "tile.tif", Bad(enc.tiff(tags, [tile]), "too_large")
 
 
-def lies() -> Iterator[tuple[str, Bad]]:
-    """Everything else that may be found under the name of an image."""
+def mislabelled() -> Iterator[tuple[str, Bad]]:
+    """Yield files of other types with the suffix of an image."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("dog.png", encoded(PICTURE))
+        file.writestr("dog.png", encoded(IMAGE))
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w") as file:
         file.addfile(tarfile.TarInfo("dog.png"))
@@ -217,9 +221,9 @@ def lies() -> Iterator[tuple[str, Bad]]:
         "newline.jpg": b"\n",
         "zeros.jpg": bytes(5000),
         "ones.png": b"\xff" * 5000,
-        "text.jpg": b"This is not a picture.\n",
+        "text.jpg": b"This is not an image.\n",
         "escapes.jpg": b"\x1b]0;title\x07\x1b[31m[bold]red[/bold]\n",
-        "utf16.jpg": "not a picture".encode("utf-16"),
+        "utf16.jpg": "not an image".encode("utf-16"),
         "page.jpg": b"<!DOCTYPE html><title>404 Not Found</title>",
         "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
         "data.png": b'{"image": null}',
@@ -227,9 +231,9 @@ def lies() -> Iterator[tuple[str, Bad]]:
         "program.jpg": b"\x7fELF\2\1\1" + bytes(99),
         "windows.jpg": b"MZ\x90\0" + bytes(99),
         "paper.jpg": b"%PDF-1.7\n" + bytes(99),
-        "drawing.jpg": encoded(PICTURE, "EPS"),
+        "drawing.jpg": encoded(IMAGE, "EPS"),
         "archive.jpg": archive.getvalue(),
-        "archive.png": gzip.compress(encoded(PICTURE)),
+        "archive.png": gzip.compress(encoded(IMAGE)),
         "tape.png": tar.getvalue(),
         "7z.webp": b"7z\xbc\xaf\x27\x1c" + bytes(99),
         "sound.webp": b"RIFF\x24\0\0\0WAVEfmt " + bytes(99),
@@ -239,8 +243,8 @@ def lies() -> Iterator[tuple[str, Bad]]:
         "table.bmp": b"SQLite format 3\0" + bytes(99),
         "array.png": b"\x93NUMPY\1\0" + bytes(99),
         "base64.png": b"iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAA=",
-        "line-ends.png": encoded(PICTURE).replace(b"\r\n", b"\n"),
-        "shifted.jpg": b"\n" + encoded(PICTURE, "JPEG"),
+        "line-ends.png": encoded(IMAGE).replace(b"\r\n", b"\n"),
+        "shifted.jpg": b"\n" + encoded(IMAGE, "JPEG"),
     }
     yield from ((name, Bad(content, "not_an_image")) for name, content in contents.items())
     signatures = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "gif": b"GIF89a", "tif": b"II*\0"}
@@ -249,18 +253,22 @@ def lies() -> Iterator[tuple[str, Bad]]:
 
 @cache
 def bad() -> dict[bytes, Bad]:
-    """Files that must be reported, by name."""
-    return {f"{make.__name__}-{name}".encode(): file for make in (cut, damaged, huge, lies) for name, file in make()}
+    """Return files that must be reported, by name."""
+    return {
+        f"{make.__name__}-{name}".encode(): file
+        for make in (incomplete, damaged, huge, mislabelled)
+        for name, file in make()
+    }
 
 
 def special(folder: Path) -> dict[bytes, str]:
-    """Make what is no regular file, and return the kind of error of each that is found."""
+    """Make links, pipes, folders and files to skip; return the kind of error of each that is not skipped."""
     (folder / "link-dangling.png").symlink_to("nothing")
     (folder / "link-to-itself.png").symlink_to("link-to-itself.png")
     (folder / "link-in-circles").symlink_to(".")
     (folder / "folder.jpg").mkdir()
-    (folder / ".hidden.png").write_bytes(encoded(PICTURE))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_bytes(encoded(IMAGE))
+    (folder / "notes.txt").write_text("not an image")
     kinds = {b"link-dangling.png": "not_found", b"link-to-itself.png": "unreadable_image"}
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "pipe.jpg")
@@ -272,7 +280,7 @@ def special(folder: Path) -> dict[bytes, str]:
 
 
 def write(folder: Path) -> tuple[dict[bytes, Odd], dict[bytes, str]]:
-    """Write everything; returns the good files by name, and of each bad file the kind of error."""
+    """Write all files; return those that must be classified, and the kind of error of the others, by name."""
     good, broken = odd(), bad()
     for name, file in {**good, **broken}.items():
         with open(os.path.join(os.fsencode(folder), name), "wb") as stream:  # noqa: PTH118, PTH123 - names are bytes
@@ -283,4 +291,4 @@ def write(folder: Path) -> tuple[dict[bytes, Odd], dict[bytes, str]]:
 if __name__ == "__main__":
     Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
     written, kinds = write(Path(sys.argv[1]))
-    print(f"{len(written)} odd files, {len(kinds)} bad ones")
+    print(f"{len(written)} unusual files, {len(kinds)} bad files")

@@ -1,4 +1,4 @@
-"""Networks with plausible weights, made by Keras alone, as oracles."""
+"""Networks with plausible weights, built by Keras alone, as oracles."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +9,15 @@ import keras
 import numpy as np
 from keras.src.legacy.saving import legacy_h5_format
 
-from resnet_cli import checkpoints, engines, models, terminal
-from resnet_cli.checkpoints import Arrays
-from resnet_cli.graph import Graph
+from resnet_cli.engines.engine import Engine, EngineOptions, start_engine
+from resnet_cli.network.graph import Graph
+from resnet_cli.weights import checkpoint
+from resnet_cli.weights.checkpoint import Arrays
+from resnet_cli.weights.model import default_metadata, load_model
 
-Preprocess = Callable[[Any], Any]  # 0 to 255 to what a network wants
+Preprocess = Callable[[Any], Any]  # from pixels, 0 to 255, to the input of a network
 
-# Networks of Keras, and what they want done to pixels.
+# The networks of keras.applications, with their preprocessing.
 APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], Preprocess]] = {
     "resnet50": (keras.applications.ResNet50, keras.applications.resnet.preprocess_input),
     "resnet101": (keras.applications.ResNet101, keras.applications.resnet.preprocess_input),
@@ -31,13 +33,13 @@ def plausible(
 ) -> keras.Model:
     """Give a model random kernels, and batch norm statistics near those of its own activations.
 
-    So activations neither die nor explode on the way, and the statistics still matter: they are off by up to 20 %.
-    As in trained networks, a block changes what it is given less than it passes on, or rounding would grow with depth;
-    and answers are clear: the logits of 1000 classes deviate by 3, those of 10 by 1.
+    Activations then neither vanish nor explode, and the statistics still matter: they are off by up to 20 %. As in
+    trained networks, a block changes its input less than it preserves, or rounding errors would grow with depth.
+    Predictions are clear: the logits of 1000 classes deviate by 3, those of 10 by 1.
     """
     rng = np.random.default_rng(seed)
     adds = [layer for layer in model.layers if isinstance(layer, keras.layers.Add)]
-    # The end of each block: a batch norm or, where that comes first, a convolution.
+    # The last layer of each block: a batch norm or, with pre-activation, a convolution.
     last = {id(add.input[1]._keras_history.operation) for add in adds}
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -51,9 +53,9 @@ def plausible(
             if layer.bias is not None:
                 layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
     pixels = rng.uniform(0, 255, (4, *model.input_shape[1:])).astype("float32")
-    answers = keras.ops.convert_to_numpy(model(preprocess(pixels), training=True))
+    probabilities = keras.ops.convert_to_numpy(model(preprocess(pixels), training=True))
     head = model.layers[-1]
-    head.kernel.assign(head.kernel * np.log10(answers.shape[-1]) / np.log(answers).std(axis=-1).mean())
+    head.kernel.assign(head.kernel * np.log10(probabilities.shape[-1]) / np.log(probabilities).std(axis=-1).mean())
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(layer.moving_mean * rng.uniform(0.8, 1.2, layer.moving_mean.shape))
@@ -62,16 +64,14 @@ def plausible(
 
 
 def write_legacy(model: keras.Model, path: Path) -> Path:
-    """Write weights as Keras 2 did, which is the layout of the published files."""
+    """Write weights like Keras 2, in the layout of the published files."""
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
     return path
 
 
-def start(engine: str, network: Graph, parameters: Arrays, folder: Path, **setup: object) -> engines.Engine:
-    """Start an engine on a weight file with these parameters."""
-    metadata = models.default_metadata(network.architecture)
-    checkpoints.write_safetensors(folder / "weights.safetensors", parameters, metadata)
-    with terminal.Activity("") as activity:
-        model = models.load(str(folder / "weights.safetensors"), {}, activity)
-        return engines.start(engine, model, engines.Setup(many=True, **setup), activity)
+def start(engine: str, network: Graph, parameters: Arrays, folder: Path, **engine_options: object) -> Engine:
+    """Write a weights file with these parameters, and start an engine on it, by default for throughput."""
+    path = folder / "weights.safetensors"
+    checkpoint.write_safetensors(path, parameters, default_metadata(network.architecture))
+    return start_engine(engine, load_model(str(path)), EngineOptions(**{"throughput": True} | engine_options))

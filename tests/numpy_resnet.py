@@ -1,5 +1,7 @@
 """ResNets in plain NumPy, written from the papers: an oracle that shares no code with the project."""
 
+from math import prod, sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,14 +20,14 @@ def max_pool(x: Array) -> Array:
 
 
 def average_pool(x: Array) -> Array:
-    """The mean of each square of 2 x 2 pixels; squares over the edge have fewer."""
+    """Average each square of 2 x 2 pixels; squares at the edge have fewer."""
     x = np.pad(x, ((0, 0), *((0, side % 2) for side in x.shape[1:3]), (0, 0)), constant_values=np.nan)
     images, height, width, channels = x.shape
     return np.nanmean(x.reshape(images, height // 2, 2, width // 2, 2, channels), axis=(2, 4))
 
 
 class ResNet:
-    """One network; which layers it has is told by its weights, and how they compute by the variant's name."""
+    """A network: its weights determine its layers, and the variant what they compute."""
 
     def __init__(self, weights: dict[str, NDArray[np.float32]], variant: str) -> None:
         self.weights = {name: array.astype(np.float64) for name, array in weights.items()}
@@ -34,7 +36,7 @@ class ResNet:
         self.deep = variant in ("c", "d")
 
     def probabilities(self, x: NDArray[np.float32], blocks: tuple[int, ...]) -> Array:
-        """Classify preprocessed images (batch, height, width, 3) with so many blocks a stage."""
+        """Classify preprocessed images (batch, height, width, 3); `blocks` are the blocks per stage."""
         y = x.astype(np.float64)
         if self.deep:
             y = relu(self.conv_norm("conv1_1", y, 2))
@@ -82,19 +84,19 @@ class ResNet:
         return 3 if f"{block}_3_conv/kernel" in self.weights else 2
 
     def conv(self, name: str, x: Array, stride: int = 1) -> Array:
-        """Convolve; each group of filters sees as many channels as its kernels have."""
+        """Convolve; each group of filters reads as many channels as its kernels have."""
         kernel = self.weights[f"{name}_conv/kernel"]
-        size, _, seen, filters = kernel.shape
-        pad, groups = size // 2, x.shape[-1] // seen
-        made = filters // groups
+        size, _, depth, filters = kernel.shape
+        pad, groups = size // 2, x.shape[-1] // depth
         x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
         height, width = ((n - size) // stride + 1 for n in x.shape[1:3])
-        y = np.zeros((len(x), height, width, filters)) + self.weights.get(f"{name}_conv/bias", 0)
-        for i, j, g in np.ndindex(size, size, groups):
-            window = x[:, i : i + height * stride : stride, j : j + width * stride : stride]
-            inputs, outputs = slice(g * seen, (g + 1) * seen), slice(g * made, (g + 1) * made)
-            y[..., outputs] += window[:, :height, :width, inputs] @ kernel[i, j, :, outputs]
-        return y
+        y = np.zeros((groups, len(x) * height * width, filters // groups))
+        for i, j in np.ndindex(size, size):
+            window = x[:, i : i + height * stride : stride, j : j + width * stride : stride][:, :height, :width]
+            pixels = window.reshape(-1, groups, depth).swapaxes(0, 1)
+            y += pixels @ kernel[i, j].reshape(depth, groups, -1).swapaxes(0, 1)
+        joined = y.swapaxes(0, 1).reshape(len(x), height, width, filters)
+        return joined + self.weights.get(f"{name}_conv/bias", 0)
 
     def norm(self, name: str, x: Array) -> Array:
         gamma, beta, mean, variance = (
@@ -104,3 +106,41 @@ class ResNet:
 
     def conv_norm(self, name: str, x: Array, stride: int = 1) -> Array:
         return self.norm(name, self.conv(name, x, stride))
+
+
+class _Calibrating(ResNet):
+    """A network that sets the statistics of its batch norms on the way, up to 20 % off."""
+
+    rng = np.random.default_rng(1)
+
+    def norm(self, name: str, x: Array) -> Array:
+        for statistic, values in (("moving_mean", x.mean((0, 1, 2))), ("moving_variance", x.var((0, 1, 2)))):
+            self.weights[f"{name}_bn/{statistic}"] = values * self.rng.uniform(0.8, 1.2, values.shape)
+        return super().norm(name, x)
+
+
+def plausible_weights(
+    shapes: dict[str, tuple[int, ...]], variant: str, x: NDArray[np.float32], blocks: tuple[int, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """Return random weights with which activations neither vanish nor explode, and logits deviate by 1.
+
+    Args:
+        shapes: the shape of each array.
+        variant: the variant of the network.
+        x: preprocessed images to calibrate on.
+        blocks: blocks per stage.
+    """
+    rng = np.random.default_rng(0)
+    distributions = {
+        "kernel": lambda shape: rng.normal(0, sqrt(2 / prod(shape[:-1])), shape),
+        "bias": lambda shape: rng.normal(0, 0.1, shape),
+        "gamma": lambda shape: rng.uniform(0.5, 1.5, shape),
+        "beta": lambda shape: rng.normal(0, 0.3, shape),
+        "moving_mean": np.zeros,
+        "moving_variance": np.ones,
+    }
+    drawn = {name: distributions[name.rpartition("/")[2]](shape) for name, shape in shapes.items()}
+    network = _Calibrating(drawn, variant)
+    logits = np.log(network.probabilities(x, blocks))
+    network.weights["predictions/kernel"] /= logits.std(axis=-1).mean()
+    return {name: array.astype(np.float32) for name, array in network.weights.items()}

@@ -1,29 +1,21 @@
-"""Good image files that are odd: every variant of every format that should be classified."""
+"""Unusual but valid image files: every variant of every format that can be classified."""
 
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
 import encoders as enc
 import numpy as np
 from encoders import FLOAT, LONG, SHORT
+from image_helpers import SAMPLES, STORED, encoded, exif, grey, over_white
 from PIL import Image, ImageCms, features
 
-SIDE = 32
-SAMPLES = Path(__file__).parents[1] / "sample_images"
-
-
-def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+SIDE = 32  # the result of decoding has the same size, so that nothing is resampled
 
 
 def scene() -> np.ndarray:
-    """A picture that looks different however it is turned: (32, 32, 3) uint8."""
+    """Return an image without symmetry: (32, 32, 3) uint8."""
     image = Image.open(SAMPLES / "cat.jpg").convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     pixels = np.array(image)
     pixels[:6, :12] = (200, 30, 40)
@@ -31,8 +23,8 @@ def scene() -> np.ndarray:
 
 
 SCENE = scene()
-PICTURE = Image.fromarray(SCENE)
-GREY = np.asarray(PICTURE.convert("L"))
+IMAGE = Image.fromarray(SCENE)
+GREY = np.asarray(IMAGE.convert("L"))
 ALPHA = np.linspace(0, 255, SIDE).round().astype(np.uint8)[None].repeat(SIDE, axis=0)
 INDICES = (GREY // 64).astype(np.uint8)
 FOUR = np.array([[0, 0, 0], [200, 40, 40], [40, 200, 40], [240, 240, 240]], np.uint8)
@@ -44,41 +36,13 @@ class Odd:
 
     Args:
         content: its bytes.
-        pixels: what it shows (height, width, 3), where that is known.
-        tolerance: how far a value may be off.
+        pixels: the expected pixels (height, width, 3), or None if the format is lossy.
+        tolerance: the largest difference of a value.
     """
 
     content: bytes
     pixels: np.ndarray | None = None
     tolerance: float = 0
-
-
-def grey(values: np.ndarray) -> np.ndarray:
-    return values[..., None].repeat(3, axis=2)
-
-
-def over_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    share = alpha[..., None] / 255
-    return np.rint(colours * share + 255 * (1 - share))
-
-
-# The EXIF standard: where row 0 and column 0 of what is stored are seen; this is its inverse.
-STORED = {
-    1: lambda seen: seen,
-    2: lambda seen: seen[:, ::-1],
-    3: lambda seen: seen[::-1, ::-1],
-    4: lambda seen: seen[::-1],
-    5: lambda seen: seen.swapaxes(0, 1),
-    6: lambda seen: seen[:, ::-1].swapaxes(0, 1),
-    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1),
-    8: lambda seen: seen[::-1].swapaxes(0, 1),
-}
-
-
-def exif(orientation: int) -> bytes:
-    tags = Image.Exif()
-    tags[274] = orientation
-    return tags.tobytes()
 
 
 def orientations() -> Iterator[tuple[str, Odd]]:
@@ -96,12 +60,12 @@ def orientations() -> Iterator[tuple[str, Odd]]:
     turned = encoded(Image.fromarray(SCENE[::-1, ::-1]), "JPEG", quality=100, subsampling=0)
     yield "orientation-xmp.jpg", Odd(enc.jpeg([enc.segment(0xE1, xmp), turned[2:]]), SCENE, 6)
     for value in (0, 9, 65535):
-        yield f"orientation-{value}.png", Odd(encoded(PICTURE, exif=exif(value)), SCENE)
+        yield f"orientation-{value}.png", Odd(encoded(IMAGE, exif=exif(value)), SCENE)
 
 
 def jpegs() -> Iterator[tuple[str, Odd]]:
     best = {"quality": 100, "subsampling": 0}
-    plain = encoded(PICTURE, "JPEG", **best)
+    plain = encoded(IMAGE, "JPEG", **best)
     for name, options in {
         "444": best,
         "420": {"quality": 90, "subsampling": 2},
@@ -117,21 +81,21 @@ def jpegs() -> Iterator[tuple[str, Odd]]:
         "exif-cut": best | {"exif": exif(6)[:-9]},
         "comment": best | {"comment": b"\x1b[31m\n[bold]" * 4000},
     }.items():
-        yield f"{name}.jpg", Odd(encoded(PICTURE, "JPEG", **options), SCENE if options is best else None, 6)
+        yield f"{name}.jpg", Odd(encoded(IMAGE, "JPEG", **options), SCENE if options is best else None, 6)
     yield "trailing.jpg", Odd(plain + b"garbage" * 1000, SCENE, 6)
     yield "trailing-jpeg.jpg", Odd(plain + encoded(Image.new("RGB", (9, 9)), "JPEG"), SCENE, 6)
     yield "fill-bytes.jpg", Odd(plain[:2] + b"\xff" * 9 + plain[2:], SCENE, 6)
     yield "no-jfif.jpg", Odd(enc.jpeg(part for marker, part in enc.jpeg_segments(plain) if marker != 0xE0), SCENE, 6)
-    # As in the frames of Motion JPEG: the decoder knows the usual Huffman tables.
+    # As in frames of Motion JPEG; the decoder uses the standard Huffman tables.
     yield "no-huffman.jpg", Odd(enc.jpeg(part for marker, part in enc.jpeg_segments(plain) if marker != 0xC4), SCENE, 6)
     yield "grey.jpg", Odd(encoded(Image.fromarray(GREY), "JPEG", quality=100), grey(GREY), 3)
-    cmyk = encoded(PICTURE.convert("CMYK"), "JPEG", **best)
+    cmyk = encoded(IMAGE.convert("CMYK"), "JPEG", **best)
     yield "cmyk-adobe.jpg", Odd(cmyk, SCENE, 9)
     unmarked = enc.jpeg(part for marker, part in enc.jpeg_segments(cmyk) if marker != 0xEE)
-    yield "cmyk-unmarked.jpg", Odd(unmarked, SCENE, 9)  # browsers, too, take it for one that lost its marker
+    yield "cmyk-unmarked.jpg", Odd(unmarked, SCENE, 9)  # browsers also decode it as if it had the marker
     yield "ycck.jpg", Odd(cmyk.replace(b"Adobe\0\x64\0\0\0\0\0", b"Adobe\0\x64\0\0\0\0\2"))
-    yield "mpo.jpg", Odd(encoded(PICTURE, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]))
-    yield "stereo.mpo", Odd(encoded(PICTURE, "MPO", save_all=True, append_images=[PICTURE]))
+    yield "mpo.jpg", Odd(encoded(IMAGE, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]))
+    yield "stereo.mpo", Odd(encoded(IMAGE, "MPO", save_all=True, append_images=[IMAGE]))
 
 
 def pngs() -> Iterator[tuple[str, Odd]]:
@@ -147,10 +111,10 @@ def pngs() -> Iterator[tuple[str, Odd]]:
         yield f"palette-{depth}.png", Odd(enc.png(SIDE, SIDE, depth, 3, rows, palette), FOUR[indices])
     rows = enc.png_rows(INDICES, 8)
     clear = (b"tRNS", bytes([255, 0]))
-    seen = FOUR.copy()
-    seen[1] = 255
+    on_white = FOUR.copy()
+    on_white[1] = 255
     content = enc.png(SIDE, SIDE, 8, 3, rows, (b"PLTE", FOUR.tobytes()), clear)
-    yield "palette-transparent.png", Odd(content, seen[INDICES])
+    yield "palette-transparent.png", Odd(content, on_white[INDICES])
     for depth, scale in ((8, 1), (16, 257)):
         with_alpha = np.dstack([SCENE, ALPHA]).astype(int) * scale
         grey_alpha = np.dstack([GREY, ALPHA]).astype(int) * scale
@@ -161,9 +125,9 @@ def pngs() -> Iterator[tuple[str, Odd]]:
         content = enc.png(SIDE, SIDE, depth, 4, enc.png_rows(grey_alpha, depth))
         yield f"grey-alpha-{depth}.png", Odd(content, over_white(grey(GREY), ALPHA), 1)
     red = (b"tRNS", struct.pack(">HHH", 200, 30, 40))
-    seen = SCENE.copy()
-    seen[(SCENE == (200, 30, 40)).all(axis=2)] = 255
-    yield "rgb-transparent.png", Odd(enc.png(SIDE, SIDE, 8, 2, enc.png_rows(SCENE), red), seen)
+    on_white = SCENE.copy()
+    on_white[(SCENE == (200, 30, 40)).all(axis=2)] = 255
+    yield "rgb-transparent.png", Odd(enc.png(SIDE, SIDE, 8, 2, enc.png_rows(SCENE), red), on_white)
     yield "interlaced.png", Odd(enc.png(SIDE, SIDE, 8, 2, enc.adam7_rows(SCENE), interlaced=True), SCENE)
     yield "interlaced-grey.png", Odd(enc.png(SIDE, SIDE, 8, 0, enc.adam7_rows(GREY), interlaced=True), grey(GREY))
     rows = enc.png_rows(SCENE)
@@ -181,7 +145,7 @@ def pngs() -> Iterator[tuple[str, Odd]]:
     yield "many-chunks.png", Odd(enc.png(SIDE, SIDE, 8, 2, rows, pieces=2000), SCENE)
     yield "empty-chunk.png", Odd(enc.png(SIDE, SIDE, 8, 2, rows, (b"IDAT", b"")), SCENE)
     yield "trailing.png", Odd(enc.png(SIDE, SIDE, 8, 2, rows) + b"garbage" * 1000, SCENE)
-    yield "animated.png", Odd(encoded(PICTURE, save_all=True, append_images=[Image.new("RGB", (SIDE, SIDE))]), SCENE)
+    yield "animated.png", Odd(encoded(IMAGE, save_all=True, append_images=[Image.new("RGB", (SIDE, SIDE))]), SCENE)
 
 
 def gifs() -> Iterator[tuple[str, Odd]]:
@@ -200,13 +164,13 @@ def gifs() -> Iterator[tuple[str, Odd]]:
     comment = b"!\xfe\x09\x1b[31mboo\n\0"
     yield "comment.gif", Odd(enc.gif(SIDE, SIDE, [comment, frame], palette=palette), shown)
     control = b"!\xf9\4\1\0\0\1\0"
-    seen = FOUR.copy()
-    seen[1] = 255
-    yield "transparent.gif", Odd(enc.gif(SIDE, SIDE, [control + frame], palette=palette), seen[INDICES])
+    on_white = FOUR.copy()
+    on_white[1] = 255
+    yield "transparent.gif", Odd(enc.gif(SIDE, SIDE, [control + frame], palette=palette), on_white[INDICES])
     animation = [frame, enc.gif_frame(0, 0, INDICES[::-1])]
     yield "animated.gif", Odd(enc.gif(SIDE, SIDE, animation, palette=palette), shown)
     yield "cut-animation.gif", Odd(enc.gif(SIDE, SIDE, [frame, frame[:40]], palette=palette, end=b""), shown)
-    yield "pillow.gif", Odd(encoded(PICTURE, "GIF", interlace=1))
+    yield "pillow.gif", Odd(encoded(IMAGE, "GIF", interlace=1))
 
 
 def bmps() -> Iterator[tuple[str, Odd]]:
@@ -235,14 +199,14 @@ def bmps() -> Iterator[tuple[str, Odd]]:
     core = struct.pack("<IHHHH", 12, SIDE, SIDE, 1, 24)
     rows = enc.bmp_rows(bgr, 24)
     yield "os2.bmp", Odd(b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + core + rows, SCENE)
-    yield "rgb.dib", Odd(encoded(PICTURE, "DIB"), SCENE)
+    yield "rgb.dib", Odd(encoded(IMAGE, "DIB"), SCENE)
 
 
 def tiffs() -> Iterator[tuple[str, Odd]]:
     for method in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma", "webp"):
         try:
-            content = encoded(PICTURE, "TIFF", compression=method)
-        except (OSError, RuntimeError):  # this libtiff has it not
+            content = encoded(IMAGE, "TIFF", compression=method)
+        except (OSError, RuntimeError):  # this libtiff does not support it
             continue
         lossy = method in ("jpeg", "webp")
         yield f"{method}.tif", Odd(content, None if lossy else SCENE)
@@ -308,10 +272,10 @@ def tiffs() -> Iterator[tuple[str, Odd]]:
     yield "cmyk.tif", Odd(enc.tiff(enc.tiff_tags(SIDE, SIDE, [8] * 4, 5, **rows), [ink]), SCENE, 1)
     if features.check("littlecms2"):
         srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-        image = ImageCms.profileToProfile(PICTURE, srgb, lab, outputMode="LAB")
+        image = ImageCms.profileToProfile(IMAGE, srgb, lab, outputMode="LAB")
         yield "lab.tif", Odd(encoded(image, "TIFF"), SCENE, 24)
-    yield "ycbcr.tif", Odd(encoded(PICTURE.convert("YCbCr"), "TIFF"), SCENE, 4)
-    yield "pages.tif", Odd(encoded(PICTURE, "TIFF", save_all=True, append_images=[Image.new("L", (9, 9))]), SCENE)
+    yield "ycbcr.tif", Odd(encoded(IMAGE.convert("YCbCr"), "TIFF"), SCENE, 4)
+    yield "pages.tif", Odd(encoded(IMAGE, "TIFF", save_all=True, append_images=[Image.new("L", (9, 9))]), SCENE)
     tags = enc.tiff_tags(*rgb, **rows, t34665=(LONG, [0xFFFFFF00]), t34853=(LONG, [1]), t282=(FLOAT, [72.0]))
     yield "exif-junk.tif", Odd(enc.tiff(tags, [data]), SCENE)
     tags = enc.tiff_tags(*rgb, **rows, t34675=(enc.BYTE, list(b"junk profile")), t65000=(enc.ASCII, list(b"x" * 999)))
@@ -319,20 +283,20 @@ def tiffs() -> Iterator[tuple[str, Odd]]:
 
 
 def others() -> Iterator[tuple[str, Odd]]:
-    yield "lossy.webp", Odd(encoded(PICTURE, "WEBP"))
-    yield "lossless.webp", Odd(encoded(PICTURE, "WEBP", lossless=True), SCENE)
+    yield "lossy.webp", Odd(encoded(IMAGE, "WEBP"))
+    yield "lossless.webp", Odd(encoded(IMAGE, "WEBP", lossless=True), SCENE)
     clear = Image.fromarray(np.dstack([SCENE, ALPHA]))
     shown = over_white(SCENE, ALPHA)
     yield "alpha.webp", Odd(encoded(clear, "WEBP", lossless=True, exact=True), shown, 1)
     black = Image.new("RGB", (SIDE, SIDE))
-    yield "animated.webp", Odd(encoded(PICTURE, "WEBP", lossless=True, save_all=True, append_images=[black]), SCENE)
-    yield "trailing.webp", Odd(encoded(PICTURE, "WEBP", lossless=True) + b"garbage" * 99, SCENE)
+    yield "animated.webp", Odd(encoded(IMAGE, "WEBP", lossless=True, save_all=True, append_images=[black]), SCENE)
+    yield "trailing.webp", Odd(encoded(IMAGE, "WEBP", lossless=True) + b"garbage" * 99, SCENE)
     if features.check("avif"):
-        yield "plain.avif", Odd(encoded(PICTURE, "AVIF"))
+        yield "plain.avif", Odd(encoded(IMAGE, "AVIF"))
         yield "alpha.avif", Odd(encoded(clear, "AVIF"))
-        yield "animated.avif", Odd(encoded(PICTURE, "AVIF", save_all=True, append_images=[black]))
-    yield "sizes.ico", Odd(encoded(PICTURE, "ICO", sizes=[(16, 16), (32, 32)]), SCENE)
-    yield "bitmap.ico", Odd(encoded(PICTURE, "ICO", sizes=[(32, 32)], bitmap_format="bmp"), SCENE)
+        yield "animated.avif", Odd(encoded(IMAGE, "AVIF", save_all=True, append_images=[black]))
+    yield "sizes.ico", Odd(encoded(IMAGE, "ICO", sizes=[(16, 16), (32, 32)]), SCENE)
+    yield "bitmap.ico", Odd(encoded(IMAGE, "ICO", sizes=[(32, 32)], bitmap_format="bmp"), SCENE)
     for suffix, form, options in (
         ("jp2", "JPEG2000", {}),
         ("j2k", "JPEG2000", {"no_jp2": True}),
@@ -341,8 +305,8 @@ def others() -> Iterator[tuple[str, Odd]]:
         ("qoi", "QOI", {}),
         ("ppm", "PPM", {}),
     ):
-        yield f"plain.{suffix}", Odd(encoded(PICTURE, form, **options), SCENE)
-    yield "lossy.jp2", Odd(encoded(PICTURE, "JPEG2000", irreversible=True, quality_layers=[20]))
+        yield f"plain.{suffix}", Odd(encoded(IMAGE, form, **options), SCENE)
+    yield "lossy.jp2", Odd(encoded(IMAGE, "JPEG2000", irreversible=True, quality_layers=[20]))
     deep = Image.frombytes("I;16", (SIDE, SIDE), (GREY.astype(int) * 257).astype("<u2").tobytes())
     yield "grey-16.jp2", Odd(encoded(deep, "JPEG2000"), grey(GREY))
     yield "alpha.jp2", Odd(encoded(clear, "JPEG2000"), shown, 1)
@@ -372,12 +336,12 @@ def shapes() -> Iterator[tuple[str, Odd]]:
         yield f"{width}x{height}.jpg", Odd(encoded(image, "JPEG", quality=100), colour, 3)
     yield "65500x9.jpg", Odd(encoded(Image.new("RGB", (65500, 9), (200, 30, 40)), "JPEG", quality=100), colour, 3)
     for lie in ("really.png", "really.bmp", "really.heic", "really.webp"):
-        yield lie, Odd(encoded(PICTURE, "JPEG"))
-    yield "really.jpg", Odd(encoded(PICTURE), SCENE)
-    yield "really.tif", Odd(encoded(PICTURE, "GIF"))
+        yield lie, Odd(encoded(IMAGE, "JPEG"))
+    yield "really.jpg", Odd(encoded(IMAGE), SCENE)
+    yield "really.tif", Odd(encoded(IMAGE, "GIF"))
 
 
 def everything() -> Iterator[tuple[str, Odd]]:
-    """All of them, by name."""
+    """Yield all files with their names."""
     for make in (orientations, jpegs, pngs, gifs, bmps, tiffs, others, shapes):
         yield from ((f"{make.__name__}-{name}", odd) for name, odd in make())

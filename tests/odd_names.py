@@ -1,4 +1,4 @@
-"""Names that shells, terminals and file formats trip over, and what reads records back, independent of the project."""
+"""File names that break careless programs, and readers of records that do not use the project's code."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ NAMES = (
 
 
 def tiny_image(seed: int) -> bytes:
-    """Return a PNG of 8 x 8 pixels that differs from those of other seeds."""
+    """Return a PNG of 8 x 8 pixels, a different one per seed."""
     colour = (seed * 89 % 256, seed * 151 % 256, seed * 211 % 256)
     slope = Image.linear_gradient("L").resize((8, 8)).convert("RGB")
     content = io.BytesIO()
@@ -47,7 +47,7 @@ def tiny_image(seed: int) -> bytes:
 
 
 def populate(folder: Path, count: int = 0) -> list[str]:
-    """Write an image under each hostile name, every fourth of them damaged, and `count` under plain ones.
+    """Write an image under each of NAMES and under `count` plain names; every fourth one is damaged.
 
     Returns:
         The paths in the order in which the folder is walked.
@@ -61,7 +61,7 @@ def populate(folder: Path, count: int = 0) -> list[str]:
 
 
 def from_json_lines(text: str) -> list[dict[str, Any]]:
-    """Read whole lines of valid records."""
+    """Read complete lines of valid records."""
     assert text.endswith("\n") or not text
     records = [json.loads(line) for line in text.split("\n")[:-1]]
     for record in records:
@@ -78,12 +78,12 @@ def from_json(text: str) -> list[dict[str, Any]]:
 
 
 def unescaped(cell: str) -> str:
-    """Reverse the escapes of a cell as README says."""
+    """Undo the escapes of a CSV cell in the way that README documents."""
     return str(json.loads('"' + cell.replace('"', '\\"') + '"'))
 
 
 def from_csv(text: str) -> list[dict[str, Any]]:
-    """Read rows into records without model and weights."""
+    """Read rows as records without model and weights."""
     header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     assert header == ["image", "rank", "index", "wnid", "label", "probability", "error"]
     records: list[dict[str, Any]] = []
@@ -110,5 +110,5 @@ def from_csv(text: str) -> list[dict[str, Any]]:
 
 
 def bare(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out what CSV does not tell."""
+    """Remove the fields that CSV does not have."""
     return [{key: value for key, value in record.items() if key not in ("model", "weights")} for record in records]

@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn import metrics
 
-from resnet_cli import architecture, evaluate, graph
 from resnet_cli.errors import UsageError
-from resnet_cli.labels import Label, imagenet
-from resnet_cli.metadata import Metadata
-from resnet_cli.models import Model
-from resnet_cli.pretrained import CAFFE
+from resnet_cli.network import graph, variants
+from resnet_cli.network.labels import Label, imagenet
+from resnet_cli.network.metadata import Metadata
+from resnet_cli.network.preprocessing import CAFFE
+from resnet_cli.output import evaluation as files
+from resnet_cli.tasks import evaluate, synthetic
+from resnet_cli.tasks.classify import Model
+from resnet_cli.weights.model import ModelFile
 
 LABELS = tuple(Label(name, f"n0000000{i}") for i, name in enumerate(["ant", "bee", "cat", "dog", "eel", "fly", "gnu"]))
 COUNT, SIZE = 40, 32
 
 
 class Recorder:
-    """An engine whose answers are known beforehand: the first pixel of an image says which."""
+    """An engine with known results: the first pixel of an image selects one."""
 
     def __init__(self, probabilities: NDArray[np.float32]) -> None:
         self.probabilities = probabilities
@@ -42,9 +45,9 @@ def probabilities() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six folders, named by label, WordNet id or index, and a class without a folder."""
-    root = tmp_path_factory.mktemp("tree")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six folders, named after a label, a WordNet ID or an index; the seventh class has no folder."""
+    root = tmp_path_factory.mktemp("data")
     for c, folder in enumerate(["ant", "n00000001", "2", "dog", "4", "fly"]):
         (root / folder).mkdir()
         for i in range(c * COUNT, (c + 1) * COUNT):
@@ -53,11 +56,15 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluation(tree: Path, probabilities: NDArray[np.float32]) -> evaluate.Evaluation:
-    described = architecture.resnet(stages=(1, 1, 1, 1), width=1, classes=7, image_size=SIZE)
-    network = graph.resnet(described)
-    model = Model(network, Metadata(described, LABELS, CAFFE), "none", tree, read=None)
-    return evaluate.evaluate(tree, model, Recorder(probabilities))
+def model(probabilities: NDArray[np.float32]) -> Model:
+    architecture = variants.describe(stages=(1, 1, 1, 1), width=1, classes=7, image_size=SIZE)
+    metadata = Metadata(architecture, LABELS, CAFFE)
+    return Model(ModelFile(graph.resnet(architecture), metadata, "none", Path(), read=None), Recorder(probabilities))
+
+
+@pytest.fixture(scope="module")
+def evaluation(data: Path, model: Model) -> evaluate.Evaluation:
+    return evaluate.evaluate(data, model)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +72,8 @@ def true() -> NDArray[np.int64]:
     return np.repeat(np.arange(6), COUNT)
 
 
-def _by_image(evaluation: evaluate.Evaluation) -> list[evaluate.Answer]:
-    return sorted(evaluation.answers, key=lambda answer: Path(answer.image).name)
+def _by_image(evaluation: evaluate.Evaluation) -> list[evaluate.Outcome]:
+    return sorted(evaluation.outcomes, key=lambda outcome: Path(outcome.image).name)
 
 
 def test_figures_are_those_of_scikit_learn(
@@ -74,7 +81,7 @@ def test_figures_are_those_of_scikit_learn(
 ) -> None:
     predicted = probabilities.argmax(1)
     classes = np.arange(7)
-    assert [a.true for a in _by_image(evaluation)] == list(true)
+    assert [outcome.true_index for outcome in _by_image(evaluation)] == list(true)
     assert evaluation.top(1)[0] == pytest.approx(metrics.accuracy_score(true, predicted))
     assert evaluation.top(5)[0] == pytest.approx(metrics.top_k_accuracy_score(true, probabilities, k=5, labels=classes))
     assert evaluation.loss == pytest.approx(metrics.log_loss(true, probabilities, labels=classes), rel=1e-5)
@@ -96,13 +103,13 @@ def test_calibration_error_is_the_textbook_sum(
 def test_wilson_interval_is_the_published_one() -> None:
     # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
     for hits, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
-        assert evaluate.wilson(hits, count) == pytest.approx((low, high), abs=5e-5)
+        assert evaluate.wilson_interval(hits, count) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_classes_table(
     evaluation: evaluate.Evaluation, probabilities: NDArray[np.float32], true: NDArray[np.int64], tmp_path: Path
 ) -> None:
-    evaluate.write_classes(evaluation, tmp_path / "classes.csv")
+    files.write_classes(evaluation, tmp_path / "classes.csv")
     rows = list(csv.DictReader((tmp_path / "classes.csv").open()))
     predicted = probabilities.argmax(1)
     recall = metrics.recall_score(true, predicted, average=None, labels=range(6))
@@ -113,19 +120,19 @@ def test_classes_table(
     assert {row["images"] for row in rows} == {str(COUNT)}
 
 
-def test_mistakes_come_most_certain_first(
+def test_mistakes_are_sorted_by_confidence(
     evaluation: evaluate.Evaluation, probabilities: NDArray[np.float32], true: NDArray[np.int64], tmp_path: Path
 ) -> None:
-    evaluate.write_mistakes(evaluation, tmp_path / "mistakes.csv")
+    files.write_mistakes(evaluation, tmp_path / "mistakes.csv")
     rows = list(csv.DictReader((tmp_path / "mistakes.csv").open()))
     wrong = np.flatnonzero(probabilities.argmax(1) != true)
     expected = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
     assert sorted(Path(row["image"]).stem for row in rows) == sorted(f"{i:04}" for i in wrong)
-    certainty = [float(row["probability"]) for row in rows]
-    assert certainty == pytest.approx(probabilities[expected].max(1), rel=1e-4)
+    confidence = [float(row["probability"]) for row in rows]
+    assert confidence == pytest.approx(probabilities[expected].max(1), rel=1e-4)
 
 
-def test_folders_that_name_no_class_are_refused() -> None:
+def test_folders_that_match_no_class_or_two_are_refused() -> None:
     assert evaluate.class_indices(["n02012849", "134", "517", "tabby"], imagenet(), Path())["n02012849"] == 134
     with pytest.raises(UsageError, match="got sofa_dog"):
         evaluate.class_indices(["sofa_dog", "tabby"], imagenet(), Path())
@@ -133,22 +140,22 @@ def test_folders_that_name_no_class_are_refused() -> None:
         evaluate.class_indices(["crane"], imagenet(), Path())
 
 
-def test_labels_that_are_numbers_go_before_indices() -> None:
+def test_labels_that_are_numbers_take_precedence_over_indices() -> None:
     labels = tuple(Label(name) for name in sorted(map(str, range(1, 13))))  # 1, 10, 11, 12, 2, ...
     found = evaluate.class_indices(["1", "2", "10", "0"], labels, Path())
     assert [labels[found[name]].name for name in ("1", "2", "10")] == ["1", "2", "10"]
     assert found["0"] == 0
 
 
-def test_the_command(resnet: Run, tmp_path: Path, tree: Path) -> None:
+def test_the_command(resnet: Run, tmp_path: Path) -> None:
     weights = tmp_path / "small.safetensors"
-    built = resnet("build", "--stages", "1,1,1,1", "--width", 4, "--image-size", 32, "--classes", 7, "-o", weights)
-    assert built.returncode == 0
+    architecture = variants.describe(stages=(1, 1, 1, 1), width=4, classes=7, image_size=32)
+    synthetic.write_weights(weights, graph.resnet(architecture))
     data = tmp_path / "data"
     for index in range(3):
         (data / str(index)).mkdir(parents=True)
         Image.new("RGB", (32, 32), (80 * index, 0, 0)).save(data / str(index) / "a.png")
-    (data / "0/bad.jpg").write_text("no picture")
+    (data / "0/bad.jpg").write_text("not an image")
     outputs = {name: tmp_path / name for name in ("classes.csv", "mistakes.csv", "confusion.png")}
     options = ["--per-class", outputs["classes.csv"], "--mistakes", outputs["mistakes.csv"]]
     options += ["--confusion", outputs["confusion.png"], "--format", "json"]
@@ -162,34 +169,37 @@ def test_the_command(resnet: Run, tmp_path: Path, tree: Path) -> None:
     assert Image.open(outputs["confusion.png"]).format == "PNG"
 
 
-def _on_a_terminal(*arguments: object) -> str:
-    """Return what the command shows on a terminal that is its stderr."""
+def _run_on_terminal(*arguments: object) -> str:
+    """Run the command with a terminal as stderr, and return its output there."""
     ours, theirs = os.openpty()
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
     command = [RESNET, *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment)
     os.close(theirs)
-    shown = b""
-    with contextlib.suppress(OSError):  # Linux's word for the end
+    output = b""
+    with contextlib.suppress(OSError):  # on Linux, the end of the output
         while part := os.read(ours, 4096):
-            shown += part
+            output += part
     assert process.wait() == 0
-    return shown.decode()
+    return output.decode()
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     data = tmp_path / "0"
     data.mkdir()
     for i in range(5):
         Image.new("RGB", (32, 32), (i, 0, 0)).save(data / f"{i}.png")
-    shown = _on_a_terminal("evaluate", "--weights", "tiny", tmp_path)
+    shown = _run_on_terminal("evaluate", "--weights", "tiny", tmp_path)
     assert "5 of 5 images" in shown
     assert "images/s, 0:00:00 left" in shown
-    assert _on_a_terminal("evaluate", "--weights", "tiny", "--quiet", tmp_path) == ""
+    assert _run_on_terminal("evaluate", "--weights", "tiny", "--quiet", tmp_path) == ""
 
 
-@pytest.mark.parametrize(("folder", "message"), [("none", "found none"), ("", "a folder a class in it")])
-def test_a_folder_without_classes_is_refused(resnet: Run, tmp_path: Path, folder: str, message: str) -> None:
-    result = resnet("evaluate", "--weights", "tiny", tmp_path / folder)
-    assert result.returncode == 2
-    assert message in result.stderr
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("none", "expected a folder with one subfolder per class, found none"), ("", "expected one subfolder per class")],
+)
+def test_a_folder_without_classes_is_refused(model: Model, tmp_path: Path, folder: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        evaluate.evaluate(tmp_path / folder, model)

@@ -1,34 +1,23 @@
-"""Finding images in folders: in order, lazily, and whatever else lies there."""
+"""Images in folders are found in order and lazily, whatever other files are there."""
 
 import itertools
 import os
 import sys
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import pytest
+from image_helpers import BOMB, EPS, decoding_error, populate
 from PIL import Image
-from test_images import BOMB, EPS, failure
 
-from resnet_cli import images
 from resnet_cli.images import decode
-from resnet_cli.inputs import find
-from resnet_cli.pretrained import Fit
-
-_FILE = BytesIO()
-Image.effect_noise((32, 32), 50).save(_FILE, "PNG")
-PICTURE = _FILE.getvalue()
-
-
-def populate(folder: Path, *names: str, content: bytes = PICTURE) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+from resnet_cli.images.decode import decode_file
+from resnet_cli.images.inputs import find
+from resnet_cli.network.preprocessing import Decoding
 
 
 def found(*inputs: Path) -> list[str]:
-    """The names that are found, relative to the first input."""
+    """Return the names that are found, relative to the first input."""
     return [Path(name).relative_to(inputs[0]).as_posix() for name in find(map(str, inputs))]
 
 
@@ -37,17 +26,17 @@ def test_folders_are_sorted_by_name(tmp_path: Path) -> None:
     assert found(tmp_path) == ["B.png", "a/1/z.png", "a/10.png", "a/2.png", "a.png", "b.png", "c/x.png"]
 
 
-def test_hidden_names_are_left_out_of_folders(tmp_path: Path) -> None:
+def test_hidden_names_in_folders_are_skipped(tmp_path: Path) -> None:
     populate(tmp_path, ".hidden.png", ".cache/a.png", "a/.b.png", "a/c.png")
     assert found(tmp_path) == ["a/c.png"]
     assert found(tmp_path / ".cache") == ["a.png"]
     assert found(tmp_path / ".hidden.png") == ["."]
 
 
-def test_images_by_suffix_or_content(tmp_path: Path) -> None:
+def test_images_are_found_by_suffix_or_content(tmp_path: Path) -> None:
     populate(tmp_path, "data.bin", "noname", "fine.PNG")
     populate(tmp_path, "bomb.bin", content=BOMB)
-    populate(tmp_path, "broken.jpg", "BROKEN.JPEG", "pair.mpo", "phone.heic", content=b"no picture at all")
+    populate(tmp_path, "broken.jpg", "BROKEN.JPEG", "pair.mpo", "phone.heic", content=b"not an image")
     populate(tmp_path, "notes.txt", "script", "BMW.md", "P3.md", content=b"BM, P3 and II* are signatures")
     populate(tmp_path, "paper.pdf", content=b"%PDF-1.7")
     populate(tmp_path, "drawing", content=EPS)
@@ -58,11 +47,11 @@ def test_images_by_suffix_or_content(tmp_path: Path) -> None:
 
 def test_suffixes_are_those_of_the_formats() -> None:
     Image.init()
-    known = {suffix for suffix, form in Image.registered_extensions().items() if form in (*images.FORMATS, "MPO")}
-    assert known == images.SUFFIXES - {".heic", ".heif"}
+    known = {suffix for suffix, form in Image.registered_extensions().items() if form in (*decode.IMAGE_FORMATS, "MPO")}
+    assert known == decode.SUFFIXES - {".heic", ".heif"}
 
 
-def test_files_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_names_are_yielded_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     populate(tmp_path, "notes.txt", "folder/a.png")
     inputs = ["none.jpg", "notes.txt", "", "a\0b", "folder", "none.jpg", "folder"]
@@ -70,7 +59,7 @@ def test_files_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(find(inputs)) == expected
 
 
-def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
+def test_link_cycles_are_not_followed(tmp_path: Path) -> None:
     populate(tmp_path, "tree/a/1.png", "tree/b/2.png", "elsewhere/3.png")
     for link, target in {"a/up": "..", "a/self": ".", "a/to_b": "../b", "b/to_a": "../a", "c": "../elsewhere"}.items():
         (tmp_path / "tree" / link).symlink_to(target)
@@ -78,7 +67,7 @@ def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
     (tmp_path / "tree" / "circle").symlink_to("circle")
     (tmp_path / "tree" / "lost.png").symlink_to("none")
     assert found(tmp_path / "tree") == ["a/1.png", "a/to_b/2.png", "c/3.png", "lost.png"]
-    assert failure(tmp_path / "tree" / "lost.png") == "not_found"
+    assert decoding_error(tmp_path / "tree" / "lost.png") == "not_found"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -89,14 +78,14 @@ def test_pipes_in_folders_are_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not Unicode")
-def test_names_that_are_not_unicode(tmp_path: Path) -> None:
+def test_names_can_be_invalid_unicode(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     populate(tmp_path, name)
     assert found(tmp_path) == [name]
-    assert decode(tmp_path / name, 32, Fit.CROP).shape == (32, 32, 3)
+    assert decode_file(tmp_path / name, Decoding(32)).shape == (32, 32, 3)
 
 
-def test_finding_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_listed_lazily(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     populate(tmp_path, "a/1.png", "b/2.png")
     listed = []
     scandir = os.scandir
@@ -116,7 +105,7 @@ def test_finding_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert next(paths) == "0"
 
 
-def test_a_folder_that_cannot_be_listed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_cannot_be_listed_are_yielded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     populate(tmp_path, "a/1.png", "b.png")
     scandir = os.scandir
 

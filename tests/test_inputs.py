@@ -1,4 +1,4 @@
-"""What else than files and folders may stand on the command line: patterns, `-`, lists of names, shards."""
+"""Inputs other than files and folders: patterns, standard input, lists of names, shards, and images in memory."""
 
 import io
 import json
@@ -6,23 +6,34 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import RESNET, Run
-from corpus import encoded
-from odd_images import PICTURE, SCENE, SIDE
-from test_find import populate
+from conftest import RESNET
+from image_helpers import SAMPLES, STORED, encoded, exif, gradients, noise, over_white, populate
+from odd_images import ALPHA, IMAGE, SCENE, SIDE
+from PIL import Image
 
-from resnet_cli import inputs
-from resnet_cli.errors import UsageError
-from resnet_cli.folders import LeftOut
-from resnet_cli.images import ImageError
-from resnet_cli.pretrained import Fit
+from resnet_cli.errors import ImageError, UsageError
+from resnet_cli.images import inputs
+from resnet_cli.images.folders import Skipped
+from resnet_cli.network.preprocessing import Decoding, Fit, Resizing
 
-CONTENT = encoded(PICTURE)
+CONTENT = encoded(IMAGE)
+DECODING = Decoding(SIDE)
+
+
+def error_kind(source: str | inputs.MemoryImage) -> str:
+    with pytest.raises(ImageError) as caught:
+        inputs.read_pixels(source, DECODING)
+    assert str(caught.value).isprintable()
+    return caught.value.kind
 
 
 @pytest.fixture
@@ -43,12 +54,17 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         *(".i/*", ".*/*", "*/.*", "[c]/**/f.png", "**/c/**/f*", "none*", "c/none*", "a.png/*", "*/e/f.png"),
     ],
 )
-def test_patterns_match_what_glob_matches(tree: Path, pattern: str) -> None:
+def test_patterns_match_like_glob(tree: Path, pattern: str) -> None:
     expected = sorted(glob(pattern, recursive=True), key=lambda name: name.split("/"))  # noqa: PTH207
     assert list(inputs.find([pattern])) == (expected or [pattern])
     absolute = f"{tree}/{pattern.removeprefix('./')}"
     expected = sorted(glob(absolute, recursive=True), key=lambda name: name.split("/"))  # noqa: PTH207
     assert list(inputs.find([absolute])) == (expected or [absolute])
+
+
+def test_a_pattern_may_contain_nul() -> None:
+    assert list(inputs.find(["*\0"])) == ["*\0"]
+    assert error_kind("*\0") == "not_found"
 
 
 def test_folders_that_match_are_walked(tree: Path) -> None:
@@ -57,7 +73,7 @@ def test_folders_that_match_are_walked(tree: Path) -> None:
     assert len(list(inputs.find(["**"]))) == 8
 
 
-def test_a_file_of_the_very_name_is_no_pattern(tree: Path) -> None:
+def test_names_of_existing_files_are_not_patterns(tree: Path) -> None:
     populate(tree, "y[1].jpg", "y1.jpg")
     assert list(inputs.find(["y[1].jpg"])) == ["y[1].jpg"]
     (tree / "y[1].jpg").unlink()
@@ -66,100 +82,97 @@ def test_a_file_of_the_very_name_is_no_pattern(tree: Path) -> None:
     assert list(inputs.find(["z*"])) == ["z*"]
 
 
-def test_patterns_do_not_follow_circles(tree: Path) -> None:
+def test_patterns_do_not_follow_link_cycles(tree: Path) -> None:
     for name in ("up", "back", "again"):
         (tree / "c" / name).symlink_to("..")
     assert list(inputs.find(["**/f.png"])) == ["c/e/f.png"]
 
 
-def test_a_file_called_dash_is_not_standard_input(tree: Path) -> None:
+def test_a_file_with_the_name_dash_is_not_standard_input(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     populate(tree / "dash", "-")
-    os.chdir(tree / "dash")
+    monkeypatch.chdir(tree / "dash")
     assert list(inputs.find(["?", "."])) == ["./-", "./-"]
 
 
 @pytest.mark.parametrize("name", ["-", "http://host/a?b=[1]*", "HTTPS://host/x"])
-def test_not_everything_is_a_pattern(tree: Path, name: str) -> None:
+def test_standard_input_and_urls_are_not_patterns(tree: Path, name: str) -> None:
     assert list(inputs.find([name])) == [name]
 
 
 # Folders
 
 
-def test_what_is_left_out_is_counted(tree: Path) -> None:
-    populate(tree, "notes.txt", "k/data.csv", content=b"no picture")
-    left_out = LeftOut()
-    assert len(list(inputs.find([".", "nothing.png"], left_out))) == 9
-    assert left_out == LeftOut(hidden=2, others=2)
+def test_skipped_files_are_counted(tree: Path) -> None:
+    populate(tree, "notes.txt", "k/data.csv", content=b"not an image")
+    skipped = Skipped()
+    assert len(list(inputs.find([".", "nothing.png"], skipped))) == 9
+    assert skipped == Skipped(hidden=2, not_images=2)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is told otherwise elsewhere")
-def test_many_files_take_little_memory(tmp_path: Path) -> None:
+def test_many_files_need_little_memory(tmp_path: Path) -> None:
     def peak(files: int) -> int:
         folder = tmp_path / str(files)
         folder.mkdir()
         for number in range(files):
             (folder / f"photograph-{number:06}.jpg").touch()
-        program = """if True:
-            import sys
-            from pathlib import Path
-            from resnet_cli import inputs
-            assert sum(1 for _ in inputs.find(sys.argv[1:])) == int(sys.argv[1].rpartition("/")[2])
-            print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
-        """
-        done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, check=True)
-        return int(done.stdout)
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in inputs.find([str(folder)])) == files
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
-    assert peak(20_000) - peak(1_000) < 15_000  # KiB
+    assert peak(2_200) - peak(200) < 200 * 2_000  # bytes
 
 
 # Standard input
 
 
-def read_pipe(content: bytes) -> np.ndarray | str:
-    program = """if True:
-        import sys
-        from resnet_cli import inputs
-        from resnet_cli.errors import ImageError
-        from resnet_cli.pretrained import Fit
-        try:
-            sys.stdout.buffer.write(inputs.decode("-", int(sys.argv[1]), Fit.CROP).tobytes())
-        except ImageError as error:
-            print(error.kind)
-    """
-    done = subprocess.run([sys.executable, "-c", program, str(SIDE)], input=content, capture_output=True, check=True)
-    if len(done.stdout) != SIDE * SIDE * 3:
-        return done.stdout.decode().strip()
-    return np.frombuffer(done.stdout, np.uint8).reshape(SIDE, SIDE, 3)
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Return a function that sets the content of standard input."""
+
+    def write(content: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+    return write
 
 
-def test_an_image_on_standard_input() -> None:
-    np.testing.assert_array_equal(read_pipe(CONTENT), SCENE)
-    assert read_pipe(b"") == "not_an_image"
-    assert read_pipe(CONTENT[:99]) == "unreadable_image"
+def test_an_image_on_standard_input(pipe: Callable[[bytes], None]) -> None:
+    pipe(CONTENT)
+    np.testing.assert_array_equal(inputs.read_pixels("-", DECODING), SCENE)
+    pipe(b"")
+    assert error_kind("-") == "not_an_image"
+    pipe(CONTENT[:99])
+    assert error_kind("-") == "unreadable_image"
 
 
-def test_endless_standard_input_is_no_image() -> None:
-    assert read_pipe(bytes(inputs.MAX_STANDARD_INPUT + 1)) == "too_large"
+def test_standard_input_is_limited(pipe: Callable[[bytes], None]) -> None:
+    pipe(bytes(inputs.MAX_STANDARD_INPUT + 1))
+    assert error_kind("-") == "too_large"
 
 
-def test_the_command_reads_standard_input() -> None:
+def test_predict_reads_standard_input_and_patterns(tree: Path) -> None:
     done = subprocess.run(
-        [RESNET, "predict", "--weights", "tiny", "--format", "json", "-"],
+        [RESNET, "predict", "--weights", "tiny", "--format", "json", "-", "x*.png"],
         input=CONTENT,
         capture_output=True,
         check=True,
     )
-    (record,) = json.loads(done.stdout)
-    assert record["image"] == "-"
-    assert len(record["predictions"]) == 3
+    records = json.loads(done.stdout)
+    assert [record["image"] for record in records] == ["-", "x-.png", "x1.png", "x2.png"]
+    assert [len(record["predictions"]) for record in records] == [3] * 4
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    assert error_kind("") == "not_found"
 
 
 # Lists of names
 
 
 @pytest.mark.parametrize(
-    ("content", "nul", "names"),
+    ("content", "null_separated", "names"),
     [
         (b"", False, []),
         (b"a.png\nb.png\n", False, ["a.png", "b.png"]),
@@ -172,23 +185,23 @@ def test_the_command_reads_standard_input() -> None:
         (b"x\n" * 100_000, False, ["x"] * 100_000),
     ],
 )
-def test_lists(content: bytes, nul: bool, names: list[str]) -> None:
-    assert list(inputs.listed(io.BytesIO(content), nul)) == names
+def test_lists_of_names(content: bytes, null_separated: bool, names: list[str]) -> None:
+    assert list(inputs.read_names(io.BytesIO(content), null_separated)) == names
 
 
-def test_a_name_that_ends_like_a_line_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_may_end_like_a_line_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("odd\r").touch()
-    assert list(inputs.listed(io.BytesIO(b"odd\r\neven\r\n"), False)) == ["odd\r", "even"]
+    assert list(inputs.read_names(io.BytesIO(b"odd\r\neven\r\n"), False)) == ["odd\r", "even"]
 
 
-@pytest.mark.parametrize("nul", [False, True])
-def test_names_come_as_soon_as_they_are_complete(nul: bool) -> None:
+@pytest.mark.parametrize("null_separated", [False, True])
+def test_names_are_yielded_as_soon_as_they_are_complete(null_separated: bool) -> None:
     reading, writing = os.pipe()
-    end = b"\0" if nul else b"\n"
-    with os.fdopen(reading, "rb") as list_, os.fdopen(writing, "wb", buffering=0) as pipe:
-        names = inputs.listed(list_, nul)
-        timer = threading.Timer(20, pipe.close)  # so that a failure is no endless wait
+    end = b"\0" if null_separated else b"\n"
+    with os.fdopen(reading, "rb") as names_file, os.fdopen(writing, "wb", buffering=0) as pipe:
+        names = inputs.read_names(names_file, null_separated)
+        timer = threading.Timer(20, pipe.close)  # ends the test if a name does not arrive
         timer.start()
         pipe.write(b"a" + end + b"b")
         assert next(names) == "a"
@@ -199,15 +212,40 @@ def test_names_come_as_soon_as_they_are_complete(nul: bool) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no device files")
-def test_what_is_no_list() -> None:
-    with Path("/dev/zero").open("rb") as zeros, pytest.raises(UsageError, match="a name a line"):
-        next(inputs.listed(zeros, False))
+def test_an_endless_name_is_an_error() -> None:
+    with Path("/dev/zero").open("rb") as zeros, pytest.raises(UsageError, match="one name per line"):
+        next(inputs.read_names(zeros, False))
+
+
+def test_names_on_the_command_line_come_before_those_in_a_list(tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    names.write_bytes(b"b.png\n-\n")
+    assert list(inputs.all_names(["-", "a.png"], None, null_separated=False)) == ["-", "a.png"]
+    assert list(inputs.all_names(["-"], str(names), null_separated=False)) == ["-", "b.png", "./-"]
+    names.write_bytes(b"b.png\0-\0")
+    assert list(inputs.all_names([], str(names), null_separated=True)) == ["b.png", "./-"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files_from", "null_separated", "message"),
+    [
+        (["a.png"], None, True, "-0 only applies to --files-from"),
+        ([], None, False, "got nothing"),
+        (["-", "a.png", "-"], None, False, "more than once"),
+        (["-"], "-", False, "cannot be both"),
+        ([], "none.txt", False, "none.txt: cannot read the list of names: No such file"),
+        ([], "a\0b", False, "cannot read the list of names"),
+    ],
+)
+def test_wrong_lists_of_names(arguments: list[str], files_from: str | None, null_separated: bool, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        inputs.all_names(arguments, files_from, null_separated=null_separated)
 
 
 # Shards
 
 
-def test_shards_share_the_images() -> None:
+def test_shards_partition_the_names() -> None:
     names = [str(number) for number in range(10)]
     shards = [list(inputs.shard(names, k, 3)) for k in (1, 2, 3)]
     assert shards == [["0", "3", "6", "9"], ["1", "4", "7"], ["2", "5", "8"]]
@@ -237,11 +275,148 @@ def test_devices_are_not_opened(name: str, tmp_path: Path) -> None:
         pytest.skip(f"this system has no {name}")
     (tmp_path / "link.jpg").symlink_to(name)
     for path in (name, *inputs.find([str(tmp_path)])):
-        with pytest.raises(ImageError) as caught:
-            inputs.decode(path, SIDE, Fit.CROP)
-        assert caught.value.kind in ("not_a_file", "permission_denied")
+        assert error_kind(path) in ("not_a_file", "permission_denied")
 
 
-def test_predict_takes_patterns(tree: Path, resnet: Run) -> None:
-    result = resnet("predict", "--weights", "tiny", "--format", "json", "x*.png")
-    assert [record["image"] for record in json.loads(result.stdout)] == ["x-.png", "x1.png", "x2.png"]
+# Images in memory
+
+
+def read_in_memory(source: inputs.Source, decoding: Decoding = DECODING) -> np.ndarray:
+    (image,) = inputs.find_sources(source)
+    assert isinstance(image, inputs.MemoryImage)
+    return inputs.read_pixels(image, decoding)
+
+
+def as_bytes(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def as_bytearray(path: Path) -> bytearray:
+    return bytearray(path.read_bytes())
+
+
+def as_pillow_image(path: Path) -> Image.Image:
+    return Image.open(path)
+
+
+def as_array(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+SMALL_TARGETS = [
+    Decoding(SIDE),
+    Decoding(SIDE, Fit.STRETCH),
+    Decoding(SIDE, Fit.PAD),
+    Decoding(SIDE, Fit.CROP, Resizing(1.0, "bilinear", 64)),
+]
+
+
+@pytest.mark.parametrize("as_source", [as_bytes, as_bytearray, as_pillow_image, as_array])
+@pytest.mark.parametrize("decoding", SMALL_TARGETS, ids=str)
+def test_images_in_memory_have_the_pixels_of_their_files(
+    tmp_path: Path, as_source: Callable[[Path], inputs.Source], decoding: Decoding
+) -> None:
+    path = tmp_path / "image.png"
+    noise(90, 70).save(path)
+    expected = inputs.read_pixels(str(path), decoding)
+    pixels = read_in_memory(as_source(path), decoding)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("as_source", [as_bytes, as_pillow_image, as_array])
+def test_photos_in_memory_have_the_pixels_of_their_files(as_source: Callable[[Path], inputs.Source]) -> None:
+    """At 224 pixels, this JPEG is decoded in full from a file, too."""
+    path = SAMPLES / "cat.jpg"
+    expected = inputs.read_pixels(str(path), Decoding(224))
+    np.testing.assert_array_equal(read_in_memory(as_source(path), Decoding(224)), expected)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("as_source", [as_bytes, as_pillow_image])
+def test_images_in_memory_become_upright(
+    tmp_path: Path, as_source: Callable[[Path], inputs.Source], orientation: int
+) -> None:
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](SCENE)))
+    stored.save(tmp_path / "image.png", exif=exif(orientation))
+    np.testing.assert_array_equal(read_in_memory(as_source(tmp_path / "image.png")), SCENE)
+
+
+def test_transparent_images_in_memory_are_blended_with_white() -> None:
+    image = Image.fromarray(np.dstack([SCENE, ALPHA]))
+    for source in (image, encoded(image)):
+        np.testing.assert_allclose(read_in_memory(source), over_white(SCENE, ALPHA), atol=1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "I;16", "F"])
+def test_pillow_images_of_all_modes_have_the_pixels_of_their_files(mode: str) -> None:
+    image = gradients(SIDE, SIDE)
+    if mode in ("I;16", "F"):
+        levels = np.asarray(image.convert("L"))
+        image = Image.fromarray(levels.astype(np.uint16) * 257 if mode == "I;16" else levels.astype(np.float32) / 255)
+    else:
+        image = image.convert(mode)
+    content = encoded(image, "TIFF")
+    np.testing.assert_array_equal(read_in_memory(image), read_in_memory(content))
+
+
+def test_a_pillow_image_can_be_read_again() -> None:
+    image = Image.open(io.BytesIO(CONTENT))
+    for _ in range(2):
+        np.testing.assert_array_equal(read_in_memory(image), SCENE)
+
+
+def test_threads_can_share_a_pillow_image(tmp_path: Path) -> None:
+    """Pillow reads the file of an open image only when its pixels are needed."""
+    noise(512, 512).save(tmp_path / "image.png")
+    expected = inputs.read_pixels(str(tmp_path / "image.png"), DECODING)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            image = Image.open(tmp_path / "image.png")
+            for pixels in pool.map(read_in_memory, [image] * 8):
+                np.testing.assert_array_equal(pixels, expected)
+
+
+def test_arrays_may_be_views() -> None:
+    view = np.dstack([SCENE, ALPHA])[::-1, ::-1, :3]
+    np.testing.assert_array_equal(read_in_memory(view), SCENE[::-1, ::-1])
+
+
+def test_damaged_images_in_memory_raise_image_errors() -> None:
+    cases = {
+        "not_an_image": b"not an image",
+        "unreadable_image": CONTENT[:99],
+        "too_large": Image.new("1", (inputs.decode.MAX_SIDE + 1, 1)),
+    }
+    for kind, source in cases.items():
+        assert error_kind(next(inputs.find_sources(source))) == kind
+    assert error_kind(next(inputs.find_sources(Image.open(io.BytesIO(CONTENT[:99]))))) == "unreadable_image"
+
+
+def test_images_in_memory_are_named_after_their_position(tree: Path) -> None:
+    sources = [CONTENT, "c", Path("a.png"), IMAGE, SCENE, "http://host/x.jpg"]
+    found = [str(source) for source in inputs.find_sources(sources)]
+    assert found == ["image 1", "c/d.png", "c/e/f.png", "a.png", "image 4", "image 5", "http://host/x.jpg"]
+    for source in ("a.png", Path("a.png")):
+        assert list(inputs.find_sources(source)) == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("source", "got"),
+    [
+        (3, "got int"),
+        ([[1, 2]], "got list"),
+        ([None], "got NoneType"),
+        ([memoryview(CONTENT)], "got memoryview"),
+        (SCENE.astype(np.float32), r"got float32 \(32, 32, 3\)"),
+        (SCENE.astype(np.int64), r"got int64 \(32, 32, 3\)"),
+        (SCENE[..., 0], r"got uint8 \(32, 32\)"),
+        (SCENE[..., :2], r"got uint8 \(32, 32, 2\)"),
+        (SCENE[None], r"got uint8 \(1, 32, 32, 3\)"),
+        (SCENE[:0], r"got uint8 \(0, 32, 3\)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_unsupported_sources_are_usage_errors(source: object, got: str) -> None:
+    with pytest.raises(UsageError, match=rf"^expected .*, {got}$"):
+        list(inputs.find_sources(source))

@@ -1,15 +1,19 @@
-"""What is printed: names are shown, never obeyed."""
+"""Records and tables: names are shown as text and never control the terminal."""
 
+import csv
 import io
 import json
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from resnet_cli import render, terminal
-from resnet_cli.errors import ImageError
-from resnet_cli.labels import Label, Prediction
-from resnet_cli.predict import Record
+from resnet_cli.engines.probabilities import Prediction
+from resnet_cli.errors import ImageError, ImageErrorKind
+from resnet_cli.network.labels import Label
+from resnet_cli.output import predictions, terminal
+from resnet_cli.system.progress import SILENT, Progress
+from resnet_cli.tasks.results import Result
 
 NAMES = [
     "plain.png",
@@ -24,30 +28,31 @@ NAMES = [
 ]
 
 
-def _record(name: str, probability: float = 0.38535) -> Record:
+def make_result(name: str, probability: float = 0.38535) -> Result:
     label = Label("Labrador_retriever", "n02099712")
-    return Record(name, "resnet50", "imagenet", (Prediction(1, 208, label, probability),))
+    return Result(name, "resnet50", "imagenet", (Prediction(1, 208, label, probability),))
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a terminal of 60 columns gets."""
+    """The output to a terminal of 60 columns."""
     file = io.StringIO()
     monkeypatch.setattr(terminal, "out", Console(file=file, width=60, highlight=False, no_color=True))
     monkeypatch.setattr(terminal, "err", Console(file=io.StringIO(), width=60, highlight=False, no_color=True))
     return file
 
 
-def _written(layout: str, *records: Record) -> str:
-    """Return what is written of records, a text at a time."""
+def write(record_format: str, *results: Result) -> str:
+    """Return the text of results."""
     texts: list[str] = []
-    render.write_records(records, render.RECORDS[layout], texts.append, render.Count(), lambda done: None)
+    count = predictions.RecordCount()
+    predictions.write_records(results, predictions.OUTPUT_FORMATS[record_format], texts.append, count, SILENT)
     return "".join(texts)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: str) -> None:
-    shown = _written("table", _record(name))
+    shown = write("table", make_result(name))
     assert screen.getvalue() == ""
     assert not terminal.UNSAFE.search(shown.replace("\n", ""))
     assert all(Console().render_str(line, markup=False).cell_len <= 60 for line in shown.splitlines())
@@ -58,11 +63,11 @@ def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: s
 
 @pytest.mark.usefixtures("screen")
 @pytest.mark.parametrize("name", NAMES)
-def test_json_gives_any_name_back(name: str) -> None:
-    printed = _written("json", _record(name), Record(name, "m", "w", error=ImageError("not_found", name)))
+def test_json_preserves_any_name(name: str) -> None:
+    printed = write("json", make_result(name), Result(name, "m", "w", error=ImageError(ImageErrorKind.NOT_FOUND, name)))
     assert not terminal.UNSAFE.search(printed.replace("\n", ""))
-    answered, failed = json.loads(printed)
-    assert answered == {
+    classified, failed = json.loads(printed)
+    assert classified == {
         "image": name,
         "model": "resnet50",
         "weights": "imagenet",
@@ -73,33 +78,70 @@ def test_json_gives_any_name_back(name: str) -> None:
     assert failed == {"image": name, "model": "m", "weights": "w", "error": {"kind": "not_found", "message": name}}
 
 
-def test_json_is_whole_when_the_run_breaks_off() -> None:
+def test_json_is_complete_after_an_interruption() -> None:
     def broken():
-        yield _record("a.png")
+        yield make_result("a.png")
         raise KeyboardInterrupt
 
     texts: list[str] = []
-    count = render.Count()
+    count = predictions.RecordCount()
     with pytest.raises(KeyboardInterrupt):
-        render.write_records(broken(), render.RECORDS["json"], texts.append, count, lambda done: None)
+        predictions.write_records(broken(), predictions.OUTPUT_FORMATS["json"], texts.append, count, SILENT)
     assert [record["image"] for record in json.loads("".join(texts))] == ["a.png"]
-    assert count == render.Count(done=1, failed=0)
+    assert count == predictions.RecordCount(done=1, failed=0)
 
 
-def test_nothing_is_an_empty_array_and_a_header() -> None:
-    assert json.loads(_written("json")) == []
-    assert _written("csv").split(",")[0] == "image"
-    assert _written("jsonl") == _written("table") == ""
+def test_no_results_are_an_empty_array_and_a_header() -> None:
+    assert json.loads(write("json")) == []
+    assert write("csv").split(",")[0] == "image"
+    assert write("jsonl") == write("table") == ""
 
 
-def test_failures_are_told_and_counted(screen: io.StringIO) -> None:
-    count, told = render.Count(), []
-    records = [_record("a.png"), Record("b\n.png", "m", "w", error=ImageError("not_found", "none of this name"))]
-    render.write_records(records, render.RECORDS["table"], lambda text: None, count, told.append)
-    assert (count.done, count.failed, told) == (2, 1, [1, 2])
-    assert terminal.err.file.getvalue() == "error: b\\u000a.png: none of this name\n"
+class Counts(Progress):
+    """Keeps the reported counts."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+
+    def count(self, done: int, total: int | None = None) -> None:
+        self.done.append(done)
+
+
+def test_failures_are_printed_and_counted(screen: io.StringIO) -> None:
+    count, progress = predictions.RecordCount(), Counts()
+    error = ImageError(ImageErrorKind.NOT_FOUND, "no file with this name")
+    results = [make_result("a.png"), Result("b\n.png", "m", "w", error=error)]
+    predictions.write_records(results, predictions.OUTPUT_FORMATS["table"], lambda text: None, count, progress)
+    assert (count.done, count.failed, progress.done) == (2, 1, [1, 2])
+    assert terminal.err.file.getvalue() == "error: b\\u000a.png: no file with this name\n"
 
 
 def test_bar_and_percentage_follow_the_probability(screen: io.StringIO) -> None:
-    bars = [_written("table", _record("a.png", probability)).count("█") for probability in (0.0, 0.5, 1.0)]
+    bars = [write("table", make_result("a.png", probability)).count("█") for probability in (0.0, 0.5, 1.0)]
     assert bars == [0, 5, 10]
+
+
+def test_csv_cells_are_taken_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that only JSON has, and another order of keys, do not shift the cells of a row."""
+    original = Result.to_dict
+
+    def extended(result: Result) -> dict[str, Any]:
+        fields = original(result)
+        predictions = [{"group": "dog", **dict(reversed(each.items()))} for each in fields["predictions"]]
+        return {"calibration": {"max_error": 0.1}, **fields, "predictions": predictions}
+
+    expected = write("csv", make_result("a.png"))
+    monkeypatch.setattr(Result, "to_dict", extended)
+    assert '"group": "dog"' in write("jsonl", make_result("a.png"))
+    assert write("csv", make_result("a.png")) == expected
+    assert list(csv.DictReader(io.StringIO(expected))) == [
+        {
+            "image": "a.png",
+            "rank": "1",
+            "index": "208",
+            "wnid": "n02099712",
+            "label": "Labrador_retriever",
+            "probability": "0.38535",
+            "error": "",
+        }
+    ]

@@ -1,4 +1,4 @@
-"""The rows of published weights against the facts, and preprocessing as data."""
+"""The rows of published weights against their sources, and preprocessing as data."""
 
 import json
 import re
@@ -9,19 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from resnet_cli import architecture, graph
 from resnet_cli.errors import ModelError
-from resnet_cli.pretrained import CAFFE, INCEPTION, PRETRAINED, TORCHVISION, Preprocessing, Resizing
+from resnet_cli.network import graph, variants
+from resnet_cli.network.preprocessing import CAFFE, INCEPTION, TORCHVISION, Preprocessing, Resizing
+from resnet_cli.weights.published import PRETRAINED
 
 
-def test_pretrained_needs_the_standard_library_only() -> None:
-    script = "import sys; before = set(sys.modules); import resnet_cli.pretrained; print(*set(sys.modules) - before)"
+def test_rows_need_only_the_standard_library() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import resnet_cli.weights.published; print(*set(sys.modules) - before)"
+    )
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     roots = {name.partition(".")[0] for name in printed.split()}
     assert roots - sys.stdlib_module_names == {"resnet_cli"}
 
 
-def test_rows_are_the_published_ones(shared: Path) -> None:
+def test_rows_of_keras_match_their_source(shared: Path) -> None:
     facts = (shared / "facts" / "weights.md").read_text("utf-8")
     home = re.search(r"https://\S+/resnet/", facts)[0]
     published = re.findall(r"\| (\w+) \| (\S+?\.h5)(?: \(([\d,]+) bytes\))? \| (\w+) \| (\S+) \| (\S+) \|", facts)
@@ -35,13 +38,13 @@ def test_rows_are_the_published_ones(shared: Path) -> None:
         assert row.image_size == (299 if "v2" in network else 224)
 
 
-def test_rows_of_the_hub_are_the_published_ones(shared: Path) -> None:
+def test_rows_of_the_hub_match_their_source(shared: Path) -> None:
     facts = (shared / "facts" / "weights.md").read_text("utf-8")
     evaluated = r"\| ([\w., ]+_in1k) \| .* \| (\d+), (\w+), crop (\S+?)(?: \(.*\))? \| (\S.*?) \| (.*?) ?\|"
     published = {}
     for names, *fields in re.findall(evaluated, facts):
         for name, top1, top5 in zip(names.split(", "), *(field.split(", ") for field in fields[3:]), strict=True):
-            published[name] = (*fields[:3], top1, top5)  # of two evaluations the last, which is the better one
+            published[name] = (*fields[:3], top1, top5)  # the last of two evaluations, which is the better one
     rows = {name: row for name, row in PRETRAINED.items() if row.repository}
     assert rows.keys() == published.keys()
     for name, (size, interpolation, crop, top1, top5) in published.items():
@@ -52,18 +55,18 @@ def test_rows_of_the_hub_are_the_published_ones(shared: Path) -> None:
         assert row.network.removesuffix("v1.5") == name.partition(".")[0]
 
 
-def test_sizes_are_those_of_the_parameters() -> None:
+def test_sizes_match_the_parameters() -> None:
     for row in PRETRAINED.values():
         if row.size_mb:
-            parameters = graph.resnet(architecture.resnet(name=row.network)).totals.parameters
+            parameters = graph.resnet(variants.describe(name=row.network)).totals.parameters
             assert abs(row.size_mb - 4 * parameters / 1e6) < 0.6, row.name
 
 
-def test_each_row_is_of_a_known_network() -> None:
-    assert {row.network for row in PRETRAINED.values()} <= architecture.NETWORKS.keys()
+def test_each_row_has_a_known_network() -> None:
+    assert {row.network for row in PRETRAINED.values()} <= variants.NETWORKS.keys()
 
 
-def test_preprocessing_goes_through_json() -> None:
+def test_preprocessing_survives_json() -> None:
     sampled = replace(CAFFE, resizing=Resizing(1.0, "bilinear", 64))
     for preprocessing in (CAFFE, sampled):
         assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
@@ -93,12 +96,12 @@ def test_preprocessing_goes_through_json() -> None:
         {"resizing": {"crop": 1, "interpolation": "bicubic", "more": 64}},
     ],
 )
-def test_preprocessing_refuses_nonsense(change: dict[str, object]) -> None:
+def test_preprocessing_refuses_invalid_values(change: dict[str, object]) -> None:
     with pytest.raises(ModelError, match=r"preprocessing|resizing"):
         Preprocessing.from_dict(CAFFE.to_dict() | change)
 
 
 @pytest.mark.parametrize("fields", [None, [], "RGB", {}, {1: 2}])
-def test_preprocessing_refuses_what_is_none(fields: object) -> None:
+def test_preprocessing_refuses_other_objects(fields: object) -> None:
     with pytest.raises(ModelError, match="must have the fields channels, mean, resizing, std"):
         Preprocessing.from_dict(fields)

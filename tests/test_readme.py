@@ -1,4 +1,4 @@
-"""Every command of README does what README says."""
+"""Every command and every Python example in README does what README says."""
 
 import csv
 import io
@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from conftest import RESNET
 
-from resnet_cli.pretrained import PRETRAINED
+from resnet_cli.weights.published import PRETRAINED
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
-COMMANDS = [line for line in SHELL.splitlines() if re.search(r"(^|[|] |until )resnet ", line)]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = PAGES[0].read_text(encoding="utf-8")
+SHELL = re.findall(r"^```sh\n(.*?)^```", "\n".join(page.read_text(encoding="utf-8") for page in PAGES), re.M | re.S)
+COMMANDS = [line for line in "\n".join(SHELL).splitlines() if re.search(r"(^|[|] |until )resnet ", line)]
+NAMES = ["plain.png", 'line\nbreak \\u0041 "quoted".png', os.fsdecode(b"\xff\xfe.png")]
 
 
 CAPTURED: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300}
@@ -28,7 +30,7 @@ CAPTURED: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 300
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what README's commands name."""
+    """A folder with the files that README's commands name."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "sample_images", folder / "photos")
     for name in ("dog.png", "cat.png"):
@@ -42,11 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_readme_has_commands() -> None:
     assert len(COMMANDS) > 8
+    assert len(re.findall(r"^python3 -m venv ", TEXT, re.MULTILINE)) == 2  # .ci/run runs them
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda line: line.partition("  ")[0])
 def test_commands(folder: Path, command: str) -> None:
-    """The internet is out of reach here: published weights end with 3, an address costs its image."""
+    """Without internet access, published weights end with 3, and a URL is an image that fails."""
     words = shlex.split(command, comments=True)
     for other in {"jq", "curl"} & set(words):
         if not shutil.which(other):
@@ -66,19 +69,41 @@ def test_commands(folder: Path, command: str) -> None:
     assert result.returncode == expected, result.stderr
 
 
-@pytest.mark.parametrize("name", ["plain.png", 'line\nbreak \\u0041 "quoted".png', os.fsdecode(b"\xff\xfe.png")])
-def test_names_come_back(folder: Path, name: str) -> None:
-    environment = os.environ | {"RESNET_OFFLINE": "1"}
+@pytest.mark.parametrize("layout", ["jsonl", "csv"])
+def test_names_can_be_restored(tmp_path: Path, layout: str) -> None:
+    """The names of missing files: every record has one."""
     line_of_json, cell_of_csv = re.findall(r"^os\.fsencode.*$", TEXT, re.MULTILINE)
-    for layout, expression in (("jsonl", line_of_json), ("csv", cell_of_csv)):
-        command = [RESNET, "predict", "--weights", "tiny", "--format", layout, name]
-        printed = subprocess.run(command, cwd=folder, env=environment, **CAPTURED).stdout
-        cell = list(csv.reader(io.StringIO(printed)))[-1][0]
-        assert eval(expression, {"os": os, "json": json, "line": printed, "cell": cell}) == os.fsencode(name)
+    command = [RESNET, "predict", "--weights", "tiny", "--format", layout, *NAMES]
+    printed = subprocess.run(command, cwd=tmp_path, env=os.environ | {"RESNET_OFFLINE": "1"}, **CAPTURED).stdout
+    if layout == "jsonl":
+        restored = [eval(line_of_json, {"os": os, "json": json, "line": line}) for line in printed.splitlines()]
+    else:
+        cells = [row[0] for row in csv.reader(io.StringIO(printed))][1:]
+        restored = [eval(cell_of_csv, {"os": os, "json": json, "cell": cell}) for cell in cells]
+    assert restored == [os.fsencode(name) for name in NAMES]
 
 
-def test_python() -> None:
-    code = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)[-1]
+def test_python(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
+    section = TEXT.partition("## From Python\n")[2].partition("\n## ")[0]
+    classify, build = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     variables: dict[str, Any] = {}
-    exec(code, variables)
+    exec(classify, variables)
+    printed = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert [*printed] == ["dog.png", *(f"photos/{name}.jpg" for name in ("astronaut", "cat", "coffee", "rocket"))]
+    assert printed["photos/coffee.jpg"] == "espresso"
+    assert variables["probabilities"].shape == (8, 200)
+    assert variables["features"].shape == (8, 768)
+    exec(build, variables)
     assert variables["model"].output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Links lead to files of this repository, and to headings in them."""
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, heading = target.partition("#")
+        linked = page.parent / name
+        assert linked.is_file(), target
+        headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not heading or heading in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment: soon, with their code, and what was printed is whole."""
+"""Ctrl-C and SIGTERM at any time end the run promptly, with their exit code, and leave complete records."""
 
 import fcntl
 import os
@@ -13,13 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import RESNET
+from conftest import RESNET, run_main
 from odd_names import from_csv, from_json, from_json_lines, tiny_image
+
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 TINY = ("predict", "--weights", "tiny")
 READ = {"json": from_json, "jsonl": from_json_lines, "csv": from_csv}
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-GUARD = 10  # seconds after which a signal was not heard; what hangs here hangs for longer
+INTERRUPT, TERMINATE = (signal.SIGINT, 130), (signal.SIGTERM, 143)
+FORMATS_AND_SIGNALS = [("json", *INTERRUPT), ("jsonl", *TERMINATE), ("csv", *INTERRUPT)]
+TIMEOUT = 10  # seconds after which a signal counts as ignored; a run that hangs here would hang for longer
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def running(*arguments: object, program: object = RESNET, **options: object) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job in the background has none
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
         **options,  # type: ignore[call-overload]
     )
     try:
@@ -51,76 +54,78 @@ def running(*arguments: object, program: object = RESNET, **options: object) -> 
 
 
 def read_rest(process: subprocess.Popen[bytes], number: int, code: int) -> tuple[str, str]:
-    """Send a signal, and return what comes from then on to stdout and stderr."""
+    """Send a signal, and return the rest of stdout and stderr."""
     process.send_signal(number)
-    printed, errors = process.communicate(timeout=GUARD)
+    printed, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == code
     assert b"Traceback" not in errors
     return printed.decode(), errors.decode()
 
 
-def done(errors: str) -> int:
-    """Return how many images were done by what is said of it."""
+def read_count(errors: str) -> int:
+    """Return the number of images in the warning about the interruption."""
     lines = [line for line in errors.splitlines() if line.startswith("warning: interrupted after ")]
     assert len(lines) == 1
     assert "--resume" in lines[0] or "-o FILE" in lines[0]
     return int(lines[0].split()[3].replace(",", ""))
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-@pytest.mark.parametrize("layout", READ)
-def test_what_was_printed_is_whole(image: Path, layout: str, number: int, code: int) -> None:
-    chance = random.Random(code)
-    for _ in range(2):
-        with running(*TINY, "--format", layout, *[image] * 9000) as process:
-            assert process.stdout
-            printed = process.stdout.read(1000).decode()
-            time.sleep(chance.uniform(0, 0.3))
-            rest, errors = read_rest(process, number, code)
-        records = READ[layout](printed + rest)
-        assert 0 < len(records) < 9000
-        assert done(errors) == len(records)
+@pytest.mark.parametrize(("record_format", "number", "code"), FORMATS_AND_SIGNALS)
+def test_printed_records_are_complete(image: Path, record_format: str, number: int, code: int) -> None:
+    with running(*TINY, "--format", record_format, *[image] * 9000) as process:
+        assert process.stdout
+        printed = process.stdout.read(1000).decode()
+        time.sleep(random.Random(record_format).uniform(0, 0.3))
+        rest, errors = read_rest(process, number, code)
+    records = READ[record_format](printed + rest)
+    assert 0 < len(records) < 9000
+    assert read_count(errors) == len(records)
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-@pytest.mark.parametrize("layout", READ)
-def test_a_reader_that_does_not_read_holds_nothing_up(image: Path, layout: str, number: int, code: int) -> None:
-    """The pipe takes a page, and the signal comes when it has been full for a while."""
-    with running(*TINY, "--format", layout, "-k", 99, *[image] * 500) as process:
+@pytest.mark.parametrize(("record_format", "number", "code"), FORMATS_AND_SIGNALS)
+def test_with_a_stopped_reader_of_stdout(image: Path, record_format: str, number: int, code: int) -> None:
+    """The pipe has one page and has been full for a while when the signal comes."""
+    with running(*TINY, "--format", record_format, "-k", 99, *[image] * 500) as process:
         assert process.stdout
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
         printed = process.stdout.read(1)
         time.sleep(0.5)
         process.send_signal(number)
-        assert process.wait(GUARD) == code
+        assert process.wait(TIMEOUT) == code
         assert process.stderr
-        assert done(process.stderr.read().decode()) < 10
+        assert read_count(process.stderr.read().decode()) < 10
         printed += process.stdout.read()
         assert len(printed) < 9000
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_errors_that_nobody_reads_hold_nothing_up(number: int, code: int) -> None:
+def test_with_a_stopped_reader_of_stderr() -> None:
     with running(*TINY, "--format", "jsonl", *["none" * 20] * 9000) as process:
         assert process.stdout
         assert process.stderr
         fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
         assert process.stdout.read(1)
         time.sleep(0.5)
-        process.send_signal(number)
-        assert process.wait(GUARD) == code
+        process.send_signal(TERMINATE[0])
+        assert process.wait(TIMEOUT) == TERMINATE[1]
 
 
-STARTED = (
-    "from resnet_cli import __main__, interrupts; interrupts.install(); print(end='+', flush=True); __main__.main()"
-)
+STARTED = """
+from resnet_cli import __main__
+from resnet_cli.system import interrupts
+install = interrupts.install
+def install_and_report():
+    install()
+    print(end="+", flush=True)
+interrupts.install = install_and_report
+__main__.main()
+"""
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize(("number", "code"), [INTERRUPT, TERMINATE])
 def test_while_starting(image: Path, number: int, code: int) -> None:
-    """From where Python itself has started; until then, it answers signals in its own way."""
+    """Signals from the time when Python has started; until then, Python handles them itself."""
     chance = random.Random(code)
-    for _ in range(8):
+    for _ in range(4):
         images = [image] * 999
         with running("-c", STARTED, *TINY, "--format", "json", *images, program=sys.executable) as process:
             assert process.stdout
@@ -133,7 +138,8 @@ def test_while_starting(image: Path, number: int, code: int) -> None:
 
 LOST = """
 import os, sys, weakref
-from resnet_cli import __main__, interrupts
+from resnet_cli import __main__
+from resnet_cli.system import interrupts
 class Anything: pass
 interrupts.install()
 anything = Anything()
@@ -143,18 +149,17 @@ __main__.main()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_in_a_callback_that_can_raise_nothing(image: Path, number: int, code: int) -> None:
-    arguments = ["-c", LOST.format(number=int(number)), *TINY, image]
+def test_in_a_callback_that_cannot_raise(image: Path) -> None:
+    arguments = ["-c", LOST.format(number=int(INTERRUPT[0])), *TINY, image]
     with running(*arguments, program=sys.executable) as process:
-        printed, errors = process.communicate(timeout=GUARD)
-        assert (process.returncode, printed, errors) == (code, b"", b"")
+        printed, errors = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, printed, errors) == (INTERRUPT[1], b"", b"")
 
 
 HUNG = """
 import hashlib, os
-from resnet_cli import interrupts
-def library(): hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # minutes in which Python hears nothing
+from resnet_cli.system import interrupts
+def library(): hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # minutes in which Python handles no signal
 interrupts.install()
 print(end="+", flush=True)
 try:
@@ -164,8 +169,10 @@ except interrupts.INTERRUPTIONS as interruption:
 """
 
 
-@pytest.mark.parametrize("call", ["interrupts.apart(library)", "interrupts.watch(); library()"])
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize(
+    ("call", "number", "code"),
+    [("interrupts.run_in_thread(library)", *INTERRUPT), ("interrupts.start_watchdog(); library()", *TERMINATE)],
+)
 def test_while_a_library_hangs(call: str, number: int, code: int) -> None:
     with running("-c", HUNG.format(call=call), program=sys.executable) as process:
         assert process.stdout
@@ -174,54 +181,50 @@ def test_while_a_library_hangs(call: str, number: int, code: int) -> None:
         read_rest(process, number, code)
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_while_names_do_not_come(image: Path, number: int, code: int) -> None:
+def test_while_waiting_for_names(image: Path) -> None:
     with running(*TINY, "--format", "jsonl", "--files-from", "-", stdin=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(f"{image}\n".encode())
         printed = process.stdout.readline().decode()
-        process.send_signal(number)
-        assert process.wait(GUARD) == code
+        process.send_signal(INTERRUPT[0])
+        assert process.wait(TIMEOUT) == INTERRUPT[1]
         assert process.stderr
-        assert done(process.stderr.read().decode()) == len(from_json_lines(printed)) == 1
+        assert read_count(process.stderr.read().decode()) == len(from_json_lines(printed)) == 1
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_while_a_download_hangs(image: Path, number: int, code: int) -> None:
+def test_while_a_download_hangs(image: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/a.png"
         environment = os.environ | {"RESNET_OFFLINE": "0"}
         with running(*TINY, "--format", "json", address, env=environment) as process:
             connection, _ = server.accept()
             with connection:
-                printed, errors = read_rest(process, number, code)
+                printed, errors = read_rest(process, *TERMINATE)
     assert from_json(printed) == []
-    assert done(errors) == 0
+    assert read_count(errors) == 0
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_a_file_is_gone_on_with_after_a_signal(image: Path, tmp_path: Path, number: int, code: int) -> None:
-    path = tmp_path / "answers.csv"
-    command = (*TINY, "--format", "csv", "-o", path, "--resume", *[image] * 1000)
+def test_a_file_is_resumed_after_a_signal(image: Path, tmp_path: Path) -> None:
+    path = tmp_path / "records.csv"
+    command = (*TINY, "--format", "csv", "-o", path, "--resume", *[image] * 400)
     with running(*command) as process:
         while not (path.exists() and path.stat().st_size > 1000):
             assert process.poll() is None
             time.sleep(0.001)
-        printed, errors = read_rest(process, number, code)
+        printed, errors = read_rest(process, *INTERRUPT)
     assert printed == ""
-    assert "the same command with --resume goes on" in errors
-    assert done(errors) == len(from_csv(path.read_text()))
-    assert subprocess.run([RESNET, *map(str, command)], stderr=subprocess.PIPE, timeout=300).returncode == 0
-    assert len(from_csv(path.read_text())) == 1000
+    assert "run the same command with --resume to continue" in errors
+    assert read_count(errors) == len(from_csv(path.read_text()))
+    assert run_main(*command).returncode == 0
+    assert len(from_csv(path.read_text())) == 400
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_an_array_that_was_begun_leaves_nothing(image: Path, tmp_path: Path, number: int, code: int) -> None:
-    command = (*TINY, "--format", "json", "-o", tmp_path / "answers.json", "--files-from", "-")
+def test_an_incomplete_array_leaves_no_file(image: Path, tmp_path: Path) -> None:
+    command = (*TINY, "--format", "json", "-o", tmp_path / "records.json", "--files-from", "-")
     with running(*command, stdin=subprocess.PIPE) as process:
         while not list(tmp_path.iterdir()):
             assert process.poll() is None
             time.sleep(0.001)
-        read_rest(process, number, code)
+        read_rest(process, *TERMINATE)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Images from addresses, against a real server that answers well, badly, slowly or not at all."""
+"""Images from URLs, against a real server whose responses are correct, wrong, slow or missing."""
 
 import gzip
 import json
@@ -11,26 +11,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from conftest import Run
-from corpus import encoded
-from odd_images import PICTURE, SCENE, SIDE
+from image_helpers import encoded
+from odd_images import IMAGE, SCENE, SIDE
 
-from resnet_cli import download, inputs
 from resnet_cli.errors import ImageError
-from resnet_cli.pretrained import Fit
+from resnet_cli.images import inputs, web
+from resnet_cli.network.preprocessing import Decoding
+from resnet_cli.system import http
 
-CONTENT = encoded(PICTURE)
-BOMB = gzip.compress(bytes(2 * download.MAX_BYTES), 1)
+CONTENT = encoded(IMAGE)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers `/MANNER` in that manner."""
+    """Responds to `/METHOD/ARGUMENT` with that method."""
 
     server: "Site"
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
-        manner, *rest = self.path[1:].split("/")
-        getattr(self, manner)(*rest)
+        method, *arguments = self.path[1:].split("/")
+        getattr(self, method)(*arguments)
 
     def head(self, status: int = 200, **headers: object) -> None:
         self.send_response(status)
@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
-    def well(self) -> None:
+    def correct(self) -> None:
         self.head(Content_Length=len(CONTENT), Content_Type="image/png")
         self.wfile.write(CONTENT)
 
@@ -56,13 +56,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def compressed_bomb(self) -> None:
         self.head(Content_Encoding="gzip")
-        self.wfile.write(BOMB)
+        self.wfile.write(gzip.compress(bytes(2 * web.MAX_BYTES), 1))
 
     def page(self) -> None:
         self.head(Content_Type="image/png")
         self.wfile.write(b"<!DOCTYPE html><title>Log in</title>")
 
-    def answer(self, status: str) -> None:
+    def status(self, status: str) -> None:
         self.head(int(status), Content_Type="image/png")
         self.wfile.write(CONTENT)
 
@@ -70,12 +70,12 @@ class Handler(BaseHTTPRequestHandler):
         self.head(302, Location="/loop")
 
     def hops(self, number: str) -> None:
-        self.head(302, Location=f"/hops/{int(number) - 1}" if int(number) else "/well")
+        self.head(302, Location=f"/hops/{int(number) - 1}" if int(number) else "/correct")
 
     def away(self, scheme: str) -> None:
         self.head(302, Location=f"{scheme}:///etc/passwd")
 
-    def short(self) -> None:
+    def incomplete(self) -> None:
         self.head(Content_Length=2 * len(CONTENT))
         self.wfile.write(CONTENT)
 
@@ -112,15 +112,15 @@ class Handler(BaseHTTPRequestHandler):
         while not self.server.closing.wait(0.1):
             self.wfile.write(b"X: y\r\n")
 
-    def garbage(self) -> None:
-        self.wfile.write(b"\x00\x01 no HTTP at all\r\n\r\n")
+    def not_http(self) -> None:
+        self.wfile.write(b"\x00\x01 not HTTP\r\n\r\n")
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 class Site(ThreadingHTTPServer):
-    """A server that knows what was asked of it."""
+    """A server that records its requests."""
 
     daemon_threads = True
 
@@ -133,89 +133,95 @@ class Site(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{path}"
 
     def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no news."""
+        """Do not print that a client closed the connection."""
 
 
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.delenv("RESNET_OFFLINE", raising=False)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="module")
+def server() -> Iterator[Site]:
     with Site() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.closing.set()
         server.shutdown()
 
 
-def failure(address: str) -> tuple[str, str]:
+@pytest.fixture
+def site(server: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.delenv("RESNET_OFFLINE", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server.requests.clear()
+    return server
+
+
+def download_error(url: str) -> tuple[str, str]:
     with pytest.raises(ImageError) as caught:
-        inputs.decode(address, SIDE, Fit.CROP)
+        inputs.read_pixels(url, Decoding(SIDE))
     assert str(caught.value).isprintable()
     return caught.value.kind, str(caught.value)
 
 
-@pytest.mark.parametrize("manner", ["well", "mislabelled", "compressed", "hops/4"])
-def test_good_answers(site: Site, manner: str) -> None:
-    np.testing.assert_array_equal(inputs.decode(site.url(manner), SIDE, Fit.CROP), SCENE)
-    np.testing.assert_array_equal(inputs.decode(site.url(manner).replace("http:", "HTTP:"), SIDE, Fit.CROP), SCENE)
+@pytest.mark.parametrize("path", ["correct", "mislabelled", "compressed", "hops/4"])
+def test_good_responses(site: Site, path: str) -> None:
+    for url in (site.url(path), site.url(path).replace("http:", "HTTP:")):
+        np.testing.assert_array_equal(inputs.read_pixels(url, Decoding(SIDE)), SCENE)
 
 
 @pytest.mark.parametrize(
-    ("manner", "kind", "message"),
+    ("path", "kind", "message"),
     [
-        ("answer/404", "download_failed", "answered 404"),
-        ("answer/500", "download_failed", "answered 500"),
-        ("answer/403", "download_failed", "answered 403"),
+        ("status/404", "download_failed", "the server returned HTTP 404"),
+        ("status/500", "download_failed", "the server returned HTTP 500"),
+        ("status/403", "download_failed", "the server returned HTTP 403"),
         ("loop", "download_failed", "redirects"),
         ("hops/5", "download_failed", "redirects"),
         ("away/file", "download_failed", "another scheme"),
         ("away/ftp", "download_failed", "another scheme"),
-        ("short", "download_failed", f"got {len(CONTENT)} of {2 * len(CONTENT)} bytes"),
-        ("compressed_badly", "download_failed", "compression"),
-        ("garbage", "download_failed", "connection"),
+        ("incomplete", "download_failed", f"got {len(CONTENT)} of {2 * len(CONTENT)} bytes"),
+        ("compressed_badly", "download_failed", "the compressed response is damaged"),
+        ("not_http", "download_failed", "cannot connect to 127.0.0.1"),
         ("understated", "unreadable_image", "damaged"),
         ("page", "not_an_image", "<!DOCTYPE"),
         ("endless", "too_large", "at most 64 MiB"),
         ("compressed_bomb", "too_large", "at most 64 MiB"),
     ],
 )
-def test_bad_answers(site: Site, manner: str, kind: str, message: str) -> None:
-    received = failure(site.url(manner))
+def test_bad_responses(site: Site, path: str, kind: str, message: str) -> None:
+    received = download_error(site.url(path))
     assert received[0] == kind
     assert message in received[1]
 
 
 def test_five_redirects_are_followed(site: Site) -> None:
-    failure(site.url("loop"))
-    assert len(site.requests) == 1 + download.MAX_REDIRECTS
+    download_error(site.url("loop"))
+    assert len(site.requests) == 1 + web.MAX_REDIRECTS
 
 
-@pytest.mark.parametrize("manner", ["stalled", "silent"])
-def test_a_stall_ends_it(site: Site, manner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
+@pytest.mark.parametrize("path", ["stalled", "silent"])
+def test_stalled_downloads_time_out(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "STALL_SECONDS", 0.3)
     started = time.monotonic()
-    assert failure(site.url(manner)) == ("download_failed", f"127.0.0.1:{site.server_port} timed out")
+    assert download_error(site.url(path)) == ("download_failed", f"127.0.0.1:{site.server_port} timed out")
     assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("manner", ["drip", "drip_headers"])
-def test_the_deadline_holds_for_all_of_it(site: Site, manner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "DEADLINE_SECONDS", 1.0)
+@pytest.mark.parametrize("path", ["drip", "drip_headers"])
+def test_the_deadline_covers_the_entire_download(site: Site, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "DEADLINE_SECONDS", 1.0)
     started = time.monotonic()
-    kind, message = failure(site.url(manner))
+    kind, message = download_error(site.url(path))
     assert (kind, "longer than 1 s" in message) == ("download_failed", True)
     assert time.monotonic() - started < 4
 
 
-def test_nobody_listens(site: Site) -> None:
+def test_no_server(site: Site) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        assert failure(f"http://127.0.0.1:{taken.getsockname()[1]}/dog.png")[0] == "download_failed"
+        assert download_error(f"http://127.0.0.1:{taken.getsockname()[1]}/dog.png")[0] == "download_failed"
 
 
 @pytest.mark.parametrize(
-    "address",
+    "url",
     [
         "http://",
         "https://",
@@ -230,31 +236,31 @@ def test_nobody_listens(site: Site) -> None:
         "http://127.0.0.1:port/\x1b[31m",
     ],
 )
-def test_malformed_addresses(address: str, site: Site) -> None:
-    kind, message = failure(address)
+def test_malformed_urls(url: str, site: Site) -> None:
+    kind, message = download_error(url)
     assert kind == "download_failed"
     assert "secret" not in message
 
 
 def test_passwords_are_not_shown(site: Site) -> None:
-    for manner in ("answer/404", "short", "loop"):
-        _, message = failure(site.url(manner).replace("http://", "http://someone:secret@"))
+    for path in ("status/404", "incomplete", "loop"):
+        _, message = download_error(site.url(path).replace("http://", "http://someone:secret@"))
         assert "secret" not in message
 
 
-def test_offline_nothing_is_asked(site: Site, resnet: Run) -> None:
-    result = resnet("predict", "--weights", "tiny", "--format", "json", site.url("well"))
-    (record,) = json.loads(result.stdout)
-    assert result.returncode == 1
-    assert record["error"]["kind"] == "download_failed"
-    assert "RESNET_OFFLINE" in record["error"]["message"]
+def test_offline_nothing_is_requested(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_OFFLINE", "1")
+    kind, message = download_error(site.url("correct"))
+    assert kind == "download_failed"
+    assert "RESNET_OFFLINE" in message
     assert site.requests == []
 
 
-def test_the_command_takes_addresses(site: Site, resnet: Run) -> None:
-    addresses = [site.url("well"), site.url("answer/404")]
-    result = resnet("predict", "--weights", "tiny", "--format", "json", *addresses, RESNET_OFFLINE="")
+def test_predict_downloads_urls(site: Site, resnet: Run) -> None:
+    urls = [site.url("correct"), site.url("status/404")]
+    result = resnet("predict", "--weights", "tiny", "--format", "json", *urls, RESNET_OFFLINE="")
+    assert result.returncode == 1
     first, second = json.loads(result.stdout)
-    assert [first["image"], second["image"]] == addresses
+    assert [first["image"], second["image"]] == urls
     assert len(first["predictions"]) == 3
     assert second["error"]["kind"] == "download_failed"

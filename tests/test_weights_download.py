@@ -1,129 +1,43 @@
-"""The weight cache against a real server that answers well, badly, slowly or not at all."""
+"""Downloads of weights into our own cache, from a server that responds properly, wrongly, slowly or not at all."""
 
-import dataclasses
 import hashlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import pooch
 import pytest
+from servers import IMPATIENT, LONG, PAYLOAD, Recorder, Site, dead_network, failure, names, serve
 
-from resnet_cli import cache
-from resnet_cli.errors import ModelError
-from resnet_cli.pretrained import PRETRAINED
+from resnet_cli.system import http
+from resnet_cli.system.cache_folder import cache_dir
+from resnet_cli.weights import download
+from resnet_cli.weights.published import PRETRAINED
 
-PAYLOAD = bytes(range(256)) * 400
 FILE = "weights.h5"
-ROW = dataclasses.replace(
-    PRETRAINED["resnet50"], file=FILE, md5=hashlib.md5(PAYLOAD).hexdigest(), url=f"http://home/{FILE}"
-)
-LONG = 30.0
+ROW = replace(PRETRAINED["resnet50"], file=FILE, md5=hashlib.md5(PAYLOAD).hexdigest(), url=f"http://home/{FILE}")
 
 Use = Callable[[str], None]
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers `/MANNER/weights.h5` in that manner."""
-
-    server: "Site"
-
-    def do_GET(self) -> None:
-        manner = self.path.split("/")[1]
-        self.server.requests.append(manner)
-        getattr(self, manner)()
-
-    def head(self, status: int = 200, length: int = len(PAYLOAD), **headers: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(length))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def well(self) -> None:
-        self.head()
-        self.wfile.write(PAYLOAD)
-
-    def slow(self) -> None:
-        self.head()
-        for start in range(0, len(PAYLOAD), len(PAYLOAD) // 16):
-            self.wfile.write(PAYLOAD[start : start + len(PAYLOAD) // 16])
-            time.sleep(0.1)
-
-    def short(self) -> None:
-        self.head()
-        self.wfile.write(PAYLOAD[:1000])
-
-    def lying(self) -> None:
-        self.head()
-        self.wfile.write(PAYLOAD[::-1])
-
-    def missing(self) -> None:
-        self.head(404, 0)
-
-    def broken(self) -> None:
-        self.head(500, 0)
-
-    def recovering(self) -> None:
-        self.well() if len(self.server.requests) > 1 else self.broken()
-
-    def resetting(self) -> None:
-        if len(self.server.requests) > 1:
-            self.well()
-
-    def moved(self) -> None:
-        self.head(302, 0, Location=f"/well/{FILE}")
-
-    def moved_away(self) -> None:
-        self.head(302, 0, Location=f"/silent/{FILE}")
-
-    def silent(self) -> None:
-        self.server.closing.wait(LONG)
-
-    def stuck(self) -> None:
-        self.head()
-        self.wfile.write(PAYLOAD[: len(PAYLOAD) // 2])
-        self.silent()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-class Site(ThreadingHTTPServer):
-    """Counts requests; its mirrors are named by the manner of their answers."""
-
-    block_on_close = False  # a silent request outlives the client that gave up
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[str] = []
-        self.closing = threading.Event()
-
-    def mirror(self, manner: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{manner}"
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.closing.set()
-        server.shutdown()
+    with serve() as site:
+        yield site
 
 
 @pytest.fixture(autouse=True)
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, of which the folder of weights is returned; no proxy, no settings of the user."""
+    """The weights folder of an empty cache, without a proxy or settings of the user."""
     monkeypatch.setenv("RESNET_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("RESNET_OFFLINE", raising=False)
@@ -134,129 +48,89 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def use(site: Site, monkeypatch: pytest.MonkeyPatch) -> Use:
     """Set the mirror: `use("slow")`."""
-    return lambda manner: monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", site.mirror(manner))
+    return lambda behaviour: monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", site.url(behaviour))
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(cache, "STALL_SECONDS", 0.5)
-
-
-class Bar:
-    """A progress bar that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.total, self.done, self.calls = 0, 0, list[str]()
-
-    def update(self, n: int) -> None:
-        self.done += n
-        self.calls.append("update")
-
-    def reset(self) -> None:
-        self.done = 0
-        self.calls.append("reset")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def failure(**options: bool) -> str:
-    """Fetch in vain and return the message."""
-    with pytest.raises(ModelError) as caught:
-        cache.fetch(ROW, **options)
-    message = str(caught.value)
-    assert caught.value.exit_code == 3
-    assert len(message.splitlines()) <= 3
-    return message
+    monkeypatch.setattr(download, "RESPONSE_SECONDS", IMPATIENT)
+    monkeypatch.setattr(http, "STALL_SECONDS", IMPATIENT)
 
 
 def test_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache.cache_dir() == tmp_path
+    assert cache_dir() == tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RESNET_CACHE_DIR", "here")
-    assert cache.cache_dir() == tmp_path / "here"
+    assert cache_dir() == tmp_path / "here"
     for unset in ("", None):
         monkeypatch.setenv("RESNET_CACHE_DIR", unset) if unset is not None else monkeypatch.delenv("RESNET_CACHE_DIR")
-        assert cache.cache_dir().is_absolute()
-        assert cache.cache_dir().name == "resnet-cli"
+        assert cache_dir().is_absolute()
+        assert cache_dir().name == "resnet-cli"
 
 
 @pytest.mark.parametrize(
-    ("manner", "requests"),
+    ("behaviour", "requests"),
     [
-        ("well", ["well"]),
-        ("well/", ["well"]),
-        ("moved", ["moved", "well"]),
+        ("ok", ["ok"]),
+        ("ok/", ["ok"]),
+        ("redirected", ["redirected", "ok"]),
         ("recovering", ["recovering"] * 2),
         ("resetting", ["resetting"] * 2),
+        ("truncated_once", ["truncated_once"] * 2),
+        ("corrupted_once", ["corrupted_once"] * 2),
     ],
 )
 def test_download(
-    manner: str, requests: list[str], use: Use, site: Site, weights: Path, capfd: pytest.CaptureFixture[str]
+    behaviour: str, requests: list[str], use: Use, site: Site, weights: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    use(manner)
-    file = cache.fetch(ROW)
+    use(behaviour)
+    file = download.fetch(ROW)
     assert file == weights / FILE
     assert file.read_bytes() == PAYLOAD
     assert names(weights) == {FILE}
     assert site.requests == requests
-    assert file.stat().st_mode & 0o444 == 0o444, "other users of a shared cache may read it"
-    assert cache.fetch(ROW) == file
+    assert file.stat().st_mode & 0o444 == 0o444, "other users of a shared cache can read it"
+    assert download.fetch(ROW) == file
     assert site.requests == requests, "the second time it comes from the cache"
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_killed_downloads_left_goes_with_the_next(use: Use, weights: Path) -> None:
-    weights.mkdir()
-    old, recent = weights / "tmpold", weights / "tmprecent"
-    old.touch()
-    os.utime(old, (0, 0))
-    recent.touch()  # somebody may still write it
-    use("well")
-    cache.fetch(ROW)
-    assert names(weights) == {FILE, recent.name}
-
-
 def test_download_from_home(site: Site) -> None:
-    row = dataclasses.replace(ROW, url=f"{site.mirror('well')}/{FILE}")
-    assert cache.fetch(row).read_bytes() == PAYLOAD
+    row = replace(ROW, url=f"{site.url('ok')}/{FILE}")
+    assert download.fetch(row).read_bytes() == PAYLOAD
 
 
-def test_slow_server_is_waited_for(use: Use, impatient: None) -> None:
+def test_slow_response_is_no_timeout(use: Use, impatient: None) -> None:
     use("slow")
     started = time.monotonic()
-    assert cache.fetch(ROW).read_bytes() == PAYLOAD
-    assert time.monotonic() - started > cache.ANSWER_SECONDS + cache.STALL_SECONDS
+    assert download.fetch(ROW).read_bytes() == PAYLOAD
+    assert time.monotonic() - started > download.RESPONSE_SECONDS + http.STALL_SECONDS
 
 
 def test_two_at_once(use: Use, site: Site, weights: Path) -> None:
     use("slow")
     with ThreadPoolExecutor() as pool:
-        files = [pool.submit(cache.fetch, ROW) for _ in range(2)]
+        files = [pool.submit(download.fetch, ROW) for _ in range(2)]
     assert [file.result().read_bytes() == PAYLOAD for file in files] == [True, True]
     assert len(site.requests) == 2
     assert names(weights) == {FILE}
 
 
 @pytest.mark.parametrize(
-    ("manner", "requests", "reason"),
+    ("behaviour", "requests", "reason"),
     [
-        ("missing", 1, "the server answered 404"),
-        ("broken", 2, "the server answered 500"),
-        ("short", 2, f"cut short: got 1000 of {len(PAYLOAD)} bytes"),
-        ("lying", 2, f"expected md5:{ROW.md5} but got {hashlib.md5(PAYLOAD[::-1]).hexdigest()}"),
+        ("missing", 1, "the server returned HTTP 404"),
+        ("broken", 2, "the server returned HTTP 500"),
+        ("truncated", 2, f"incomplete: got 20000 of {len(PAYLOAD)} bytes"),
+        ("corrupted", 2, f"expected md5:{ROW.md5}, got {hashlib.md5(PAYLOAD[::-1]).hexdigest()}"),
         ("silent", 1, "127.0.0.1:PORT timed out"),
-        ("moved_away", 2, "127.0.0.1:PORT timed out"),
+        ("redirected_to_silence", 2, "127.0.0.1:PORT timed out"),
         ("stuck", 1, "127.0.0.1:PORT timed out"),
+        ("broken_late", 2, "127.0.0.1:PORT timed out"),
     ],
 )
 def test_failure(
-    manner: str,
+    behaviour: str,
     requests: int,
     reason: str,
     use: Use,
@@ -265,10 +139,9 @@ def test_failure(
     impatient: None,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    use(manner)
-    message = failure()
-    first, advice = message.splitlines()
-    assert f"{site.mirror(manner)}/{FILE}" in first
+    use(behaviour)
+    first, advice = failure(ROW).splitlines()
+    assert f"{site.url(behaviour)}/{FILE}" in first
     assert first.endswith(reason.replace("PORT", str(site.server_port)))
     assert all(hint in advice for hint in (str(weights / FILE), ROW.url, "RESNET_WEIGHTS_MIRROR"))
     assert len(site.requests) == requests
@@ -279,188 +152,208 @@ def test_failure(
 @pytest.mark.parametrize(
     ("mirror", "reason"),
     [
-        ("http://127.0.0.1:{closed}", "no connection to 127.0.0.1:{closed} (Connection refused)"),
-        ("http://someone:secret@127.0.0.1:{closed}/a", "no connection to 127.0.0.1:{closed} (Connection refused)"),
-        ("someone:secret@no/scheme", "the address, or that of the proxy, is malformed"),
-        ("http://[::", "the address, or that of the proxy, is malformed"),
-        ("file:///tmp", "the address, or that of the proxy, is malformed"),
+        ("http://127.0.0.1:{closed}", "cannot connect to 127.0.0.1:{closed} (Connection refused)"),
+        ("http://someone:secret@127.0.0.1:{closed}/a", "cannot connect to 127.0.0.1:{closed} (Connection refused)"),
+        ("someone:secret@no/scheme", "the URL or the proxy's URL is malformed"),
+        ("http://[::", "the URL or the proxy's URL is malformed"),
+        ("http://someone:secret@two..dots", "the URL is malformed"),
+        ("file:///tmp", "the URL or the proxy's URL is malformed"),
     ],
-    ids=["closed port", "password", "no scheme", "no host", "folder"],
+    ids=["closed port", "password", "no scheme", "no host", "host with an empty label", "folder"],
 )
 def test_no_server(mirror: str, reason: str, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = unused.getsockname()[1]
     monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", mirror.format(closed=closed))
-    message = failure()
+    message = failure(ROW)
     assert reason.format(closed=closed) in message
     assert "secret" not in message + (weights / f"{FILE}.failed").read_text()
 
 
 def test_cached_file_needs_no_network(use: Use, site: Site, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use("well")
+    use("ok")
     weights.mkdir()
     (weights / FILE).write_bytes(PAYLOAD)
-    assert cache.fetch(ROW) == weights / FILE
+    assert download.fetch(ROW) == weights / FILE
     monkeypatch.setenv("RESNET_OFFLINE", "1")
-    assert cache.fetch(ROW) == weights / FILE
+    assert download.fetch(ROW) == weights / FILE
     assert site.requests == []
 
 
 def test_damaged_file_is_replaced(use: Use, weights: Path) -> None:
-    use("well")
+    use("ok")
     weights.mkdir()
     (weights / FILE).write_bytes(PAYLOAD[:-1])
-    assert cache.fetch(ROW).read_bytes() == PAYLOAD
+    assert download.fetch(ROW).read_bytes() == PAYLOAD
 
 
 def test_damaged_file_is_never_returned(use: Use, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use("missing")
     weights.mkdir()
     (weights / FILE).write_bytes(PAYLOAD[:-1])
-    assert f"{weights / FILE} is damaged" in failure()
-    assert f"{weights / FILE} is damaged" in failure(), "a remembered failure says so too"
+    assert f"{weights / FILE} is damaged" in failure(ROW)
+    assert f"{weights / FILE} is damaged" in failure(ROW), "a cached failure reports it, too"
     monkeypatch.setenv("RESNET_OFFLINE", "1")
-    assert f"{weights / FILE} is damaged" in failure()
+    assert f"{weights / FILE} is damaged" in failure(ROW)
 
 
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False)])
 def test_offline(
     value: str, offline: bool, use: Use, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    use("well")
+    use("ok")
     monkeypatch.setenv("RESNET_OFFLINE", value)
     if offline:
-        assert "RESNET_OFFLINE is set" in failure(retry=True)
-        assert names(tmp_path) == set(), "nothing was tried and nothing is remembered"
+        assert "RESNET_OFFLINE is set" in failure(ROW, retry=True)
+        assert names(tmp_path) == set(), "no attempt, and no marker of a failure"
     else:
-        cache.fetch(ROW)
-    assert site.requests == ([] if offline else ["well"])
+        download.fetch(ROW)
+    assert site.requests == ([] if offline else ["ok"])
 
 
-def test_failure_is_remembered(use: Use, site: Site, weights: Path) -> None:
+def test_failure_is_not_retried_at_once(use: Use, site: Site, weights: Path) -> None:
     use("missing")
-    first = failure()
-    again = failure()
+    first = failure(ROW)
+    again = failure(ROW)
     assert again.splitlines()[0] == first.splitlines()[0]
-    assert re.search(r"\nnot tried again before \d\d:\d\d, but by `resnet weights download resnet50`\n", again)
+    assert re.search(r"\nNot retried before \d\d:\d\d; run `resnet weights download resnet50` to retry now\.\n", again)
     assert again.splitlines()[2] == first.splitlines()[1]
     assert site.requests == ["missing"]
-    failure(retry=True)
+    failure(ROW, retry=True)
     assert site.requests == ["missing"] * 2
-    use("well")
-    cache.fetch(ROW)
-    assert names(weights) == {FILE}, "success forgets"
+    use("ok")
+    download.fetch(ROW)
+    assert names(weights) == {FILE}, "success removes the marker"
 
 
 @pytest.mark.parametrize("minutes", [-16, 16])
-def test_failure_is_forgotten(minutes: int, use: Use, site: Site, weights: Path) -> None:
+def test_failure_is_retried_later(minutes: int, use: Use, site: Site, weights: Path) -> None:
     use("missing")
-    failure()
+    failure(ROW)
     then = time.time() + minutes * 60
     os.utime(weights / f"{FILE}.failed", (then, then))
-    failure()
+    failure(ROW)
     assert site.requests == ["missing"] * 2
     (weights / f"{FILE}.failed").write_bytes(b"\xff\0")
-    failure()
-    assert site.requests == ["missing"] * 3, "a damaged marker says nothing"
+    failure(ROW)
+    assert site.requests == ["missing"] * 3, "a damaged marker does not count"
 
 
 def test_progress(use: Use) -> None:
-    use("recovering")
-    bar = Bar()
-    cache.fetch(ROW, bar)
-    assert (bar.total, bar.done) == (len(PAYLOAD), len(PAYLOAD))
-    assert bar.calls[0] == "reset"
-    assert bar.calls.count("update") > 2
-    assert bar.calls[-3:] == ["reset", "update", "close"]
+    use("truncated_once")
+    recorder = Recorder()
+    download.fetch(ROW, recorder)
+    size = len(PAYLOAD)
+    assert {total for _, total in recorder.calls} == {size}
+    done = [done for done, _ in recorder.calls]
+    again = done.index(0, 1)
+    assert done[0] < done[again - 1] <= 20_000, "the first attempt"
+    assert done[again:] == sorted(set(done[again:])), "the second starts over"
+    assert len(done[again:]) > 4
+    assert done[-1] == size
 
 
-def test_folder_that_cannot_be_made(use: Use, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use("well")
+def test_folder_that_cannot_be_created(use: Use, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("ok")
     (tmp_path / "file").touch()
     monkeypatch.setenv("RESNET_CACHE_DIR", str(tmp_path / "file"))
-    assert f"cannot write to the cache folder {tmp_path / 'file' / 'weights'}: Not a directory" in failure()
+    message = failure(ROW)
+    assert f"cannot write to the cache folder {tmp_path / 'file' / 'weights'}: Not a directory" in message
     assert site.requests == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_that_cannot_be_written(use: Use, weights: Path) -> None:
-    use("well")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")
+def test_folder_that_is_not_writable(use: Use, weights: Path) -> None:
+    use("ok")
     weights.mkdir(mode=0o500)
-    message = failure()
+    message = failure(ROW)
     assert f"cannot write to the cache folder {weights}: Permission denied" in message
     assert "RESNET_CACHE_DIR" in message
 
 
-def test_full_disk(use: Use, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    use("well")
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", full)
-    assert f"cannot write to the cache folder {weights}: No space left on device" in failure()
+def test_full_disk(use: Use, weights: Path) -> None:
+    """The system refuses to write more than half of the file, which takes the place of a full disk."""
+    use("ok")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(PAYLOAD) // 2, limits[1]))
+    try:
+        message = failure(ROW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"cannot write to the cache folder {weights}: File too large\nSet RESNET_CACHE_DIR" in message
     assert names(weights) == set()
 
 
-def run(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+def test_dead_network_fails_within_ten_seconds(site: Site, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all attempts, for responses that never come or stall, and for hosts that cannot be reached or found."""
+
+    def try_host(host: str) -> tuple[str, float]:
+        behaviour, started = host.removesuffix(".test"), time.monotonic()
+        message = failure(replace(ROW, file=behaviour, url=f"http://{host}/{behaviour}"))
+        return message.splitlines()[0], time.monotonic() - started
+
+    with dead_network(monkeypatch, site) as dead, ThreadPoolExecutor() as pool:
+        hosts = ("silent.test", "stuck.test", *dead)
+        for host, (first, seconds) in zip(hosts, pool.map(try_host, hosts), strict=True):
+            assert first.endswith(f"{host} timed out")
+            assert seconds < 9, host
+    assert sorted(site.requests) == ["silent", "stuck"]
+    assert names(weights) == {f"{host.removesuffix('.test')}.failed" for host in hosts}
 
 
 FETCH = f"""
-import dataclasses, socket, threading, time
-from resnet_cli import cache, errors, pretrained
-def fetch(url):
-    row = dataclasses.replace(pretrained.PRETRAINED['resnet50'], file=url.split("/")[3], md5="{ROW.md5}", url=url)
-    started = time.monotonic()
-    try:
-        print(cache.fetch(row))
-    except errors.ModelError as error:
-        print(error)
-        print(time.monotonic() - started)
+import dataclasses, signal, sys
+from resnet_cli.weights import download, published
+signal.signal(signal.SIGINT, signal.default_int_handler)  # even in the background
+row = dataclasses.replace(published.PRETRAINED["resnet50"], file="{FILE}", md5="{ROW.md5}", url=sys.argv[1])
+print(download.fetch(row))
 """
 
 
-def test_dead_network_ends_within_ten_seconds(site: Site, weights: Path) -> None:
-    """The wait does, retries and threads that were given up included; starting the process is left a second."""
-    with socket.socket() as full, socket.socket() as client:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        client.connect(full.getsockname())  # fills the queue: from now on nobody is let in, as behind a firewall
-        dead = f"127.0.0.1:{full.getsockname()[1]}"
-        many = f"socket.getaddrinfo = lambda *_: [(2, 1, 6, '', ('127.0.0.1', {full.getsockname()[1]}))] * 20\n"
-        scripts = {
-            "silent": f"fetch('{site.mirror('silent')}')",
-            "stuck": f"fetch('{site.mirror('stuck')}')",
-            "address": f"fetch('http://{dead}/address')",
-            "addresses": f"{many}fetch('http://{dead}/addresses')",
-            "resolver": f"socket.getaddrinfo = lambda *_: threading.Event().wait({LONG})\nfetch('http://a.b/resolver')",
-        }
+@contextmanager
+def stuck_download(site: Site, weights: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a process whose download has written something and does not continue."""
 
-        with ThreadPoolExecutor() as pool:
-            results = pool.map(lambda script: run(FETCH + script), scripts.values())
-            for name, result in zip(scripts, results, strict=True):
-                first, *_, seconds = result.stdout.splitlines()
-                assert first.endswith("timed out"), name
-                assert float(seconds) < 9, name
-    assert names(weights) == {f"{name}.failed" for name in scripts}
+    def sizes() -> dict[Path, int]:
+        return {path: path.stat().st_size for path in weights.glob(f".resnet-*/{FILE}")}
+
+    before = sizes().keys()
+    command = [sys.executable, "-c", FETCH, f"{site.url('stuck')}/{FILE}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + LONG
+            while not any(size for path, size in sizes().items() if path not in before):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
 
 
 def test_interrupt_leaves_nothing(site: Site, weights: Path) -> None:
-    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # even in the background
-    script = f"{interruptible}\n{FETCH}fetch('{site.mirror('stuck')}')"
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + LONG
-        while not (weights.is_dir() and any(file.stat().st_size for file in weights.iterdir())):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    with stuck_download(site, weights) as process:
         process.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in process.communicate(timeout=LONG)[1]
     assert names(weights) == set()
 
 
+def test_leftovers_of_killed_downloads_are_removed(use: Use, site: Site, weights: Path) -> None:
+    with stuck_download(site, weights) as killed:
+        killed.kill()
+        killed.wait(LONG)
+        [leftover] = names(weights)
+    with stuck_download(site, weights):
+        [running] = names(weights) - {leftover}
+        use("ok")
+        download.fetch(ROW)
+        assert names(weights) == {FILE, running}
+
+
 def test_cached_file_needs_no_requests(weights: Path) -> None:
     weights.mkdir()
     (weights / FILE).write_bytes(PAYLOAD)
-    output = run(f"import sys\n{FETCH}fetch('http://home/{FILE}')\nprint(*{{'requests', 'pooch'}} & set(sys.modules))")
-    assert output.stdout == f"{weights / FILE}\n\n", output.stderr
+    script = f"{FETCH}\nprint(*{{'requests', 'huggingface_hub', 'numpy'}} & set(sys.modules))"
+    command = [sys.executable, "-c", script, ROW.url]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.stdout == f"{weights / FILE}\n\n", result.stderr

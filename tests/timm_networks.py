@@ -1,6 +1,6 @@
-"""The networks of timm with plausible weights, and its preprocessing, as oracles.
+"""timm's networks with plausible weights, and its preprocessing, as oracles.
 
-They run in a process of their own: importing torchvision after TensorFlow crashes (0.29 after 2.21).
+They run in a separate process: importing torchvision after TensorFlow crashes (0.29 after 2.21).
 """
 
 from pathlib import Path
@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-class Answers(NamedTuple):
-    """Probabilities (batch, classes), values of parameters and of batch norm's statistics, MACs for one image."""
+class Results(NamedTuple):
+    """Results of a network.
+
+    Args:
+        probabilities: shape (batch, classes).
+        trainable, statistics: number of values in parameters, and in the statistics of batch norms.
+        macs: multiply-accumulates per image.
+    """
 
     probabilities: NDArray[np.float32]
     trainable: int
@@ -20,8 +26,8 @@ class Answers(NamedTuple):
     macs: int
 
 
-def answers(name: str, pictures: NDArray[np.uint8], path: Path) -> Answers:
-    """Classify RGB pictures (batch, height, width, 3) with a network, and write its weights to a file."""
+def run(name: str, images: NDArray[np.uint8], path: Path) -> Results:
+    """Classify RGB images (batch, height, width, 3) with a network, and write its weights to a file."""
     import timm
     import torch
     from safetensors.torch import save_file
@@ -30,7 +36,7 @@ def answers(name: str, pictures: NDArray[np.uint8], path: Path) -> Answers:
     with torch.inference_mode():
         published = (timm.data.constants.IMAGENET_DEFAULT_MEAN, timm.data.constants.IMAGENET_DEFAULT_STD)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in published)
-        pixels = (torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255 - mean) / std
+        pixels = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - mean) / std
         model = _plausible(timm.create_model(name), pixels)
         save_file(model.state_dict(), path)
         macs = 0
@@ -45,11 +51,11 @@ def answers(name: str, pictures: NDArray[np.uint8], path: Path) -> Answers:
         probabilities = model(pixels).softmax(dim=-1).numpy()
         trainable = sum(parameter.numel() for parameter in model.parameters())
         statistics = sum(buffer.numel() for buffer in model.buffers() if buffer.ndim)
-        return Answers(probabilities, trainable, statistics, macs)
+        return Results(probabilities, trainable, statistics, macs)
 
 
 def _plausible(model: Any, pixels: Any) -> Any:
-    """Do as `networks.plausible` does, with timm's own random kernels and statistics near those of the pictures."""
+    """Do the same as `networks.plausible`, with timm's own random kernels and statistics near those of the images."""
     import torch
 
     last = {getattr(block, "bn3", None) or block.bn2 for block in model.modules() if hasattr(block, "bn2")}
@@ -67,13 +73,13 @@ def _plausible(model: Any, pixels: Any) -> Any:
 
 
 def pixels(name: str, size: int, paths: list[Path]) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-    """Make images of so many pixels as the weights of a name want it, before and after their values are normalised."""
+    """Preprocess images to `size` pixels as the weights of a name require, without and with normalised values."""
     import timm
 
     published = timm.get_pretrained_cfg(name).to_dict()
     larger = published["input_size"][-1] != size  # some were evaluated on larger images than they were trained on
     config = timm.data.resolve_data_config(pretrained_cfg=published, use_test_size=larger)
     transforms = [timm.data.create_transform(**config, normalize=normalize) for normalize in (False, True)]
-    pictures = [Image.open(path).convert("RGB") for path in paths]
-    raw, normal = ([transform(picture).numpy().transpose(1, 2, 0) for picture in pictures] for transform in transforms)
+    images = [Image.open(path).convert("RGB") for path in paths]
+    raw, normal = ([transform(image).numpy().transpose(1, 2, 0) for image in images] for transform in transforms)
     return list(zip(raw, normal, strict=True))

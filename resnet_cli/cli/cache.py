@@ -1,33 +1,43 @@
-"""The command line of `resnet cache`."""
+"""`resnet cache`."""
 
 from typing import Annotated
 
 import typer
 from rich.filesize import decimal
 
-from resnet_cli import render, terminal
-from resnet_cli.options import Format, examples_text
+from resnet_cli.cli.options import MACHINE_PANEL, Format, command
+from resnet_cli.output import terminal
 
-app = typer.Typer(name="cache", help="What is kept between runs: weights, compiled networks.", no_args_is_help=True)
+app = typer.Typer()
+commands = typer.Typer(no_args_is_help=True)
+app.add_typer(
+    commands,
+    name="cache",
+    help="Show or clear the cache of weights and compiled networks.",
+    rich_help_panel=MACHINE_PANEL,
+)
 
 
-@app.command("info", epilog=examples_text("resnet cache info", "resnet cache info --format json"))
-def cache_info(output_format: Format = "table") -> None:
-    """Show what is kept, where, and what it takes."""
-    from resnet_cli import store
+@command(commands, examples=("resnet cache info", "resnet cache info --format json"))
+def info(*, output_format: Format = "table") -> None:
+    """Show the folders of the cache and their sizes."""
+    from resnet_cli.output import tables
+    from resnet_cli.system import cache_folder
 
-    render.CACHES[output_format](store.info())
+    tables.CACHE_PARTS.show(cache_folder.info(), output_format)
 
 
-@app.command("clear", epilog=examples_text("resnet cache clear", "resnet cache clear compiled"))
-def cache_clear(
+@command(commands, examples=("resnet cache clear", "resnet cache clear compiled"))
+def clear(
+    *,
     part: Annotated[
-        list[str] | None, typer.Argument(metavar="PART...", help="weights, compiled, remembered; default: all.")
+        list[str] | None,
+        typer.Argument(metavar="PART...", help="weights, compiled or remembered (default: all)."),
     ] = None,
 ) -> None:
-    """Delete what is kept; all of it is downloaded, compiled or computed anew when it is needed."""
-    from resnet_cli import store
+    """Delete cached files; they are downloaded or rebuilt when needed."""
+    from resnet_cli.system import cache_folder
 
-    cleared = store.clear(tuple(part or store.PARTS))
+    cleared = cache_folder.clear(tuple(part or cache_folder.PARTS))
     size = decimal(sum(each.bytes for each in cleared))
-    terminal.note(f"deleted {sum(each.files for each in cleared):,} files, {size}")
+    terminal.note(f"deleted {sum(each.files for each in cleared):,} files ({size})")

@@ -1,24 +1,40 @@
-"""Options that several commands share, and what turns their text into values."""
+"""Options that several commands share, and how commands are registered and run."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from functools import wraps
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from resnet_cli import terminal
+from resnet_cli.engines.precision import Precision
 from resnet_cli.errors import UsageError
-from resnet_cli.pretrained import Fit
+from resnet_cli.network.architecture import NetworkOptions
+from resnet_cli.network.preprocessing import Fit
+from resnet_cli.output import terminal
+from resnet_cli.output.progress import ProgressBar
+from resnet_cli.output.tables import ReportFormat
+from resnet_cli.system import interrupts
+from resnet_cli.tasks.options import InferenceOptions
+from resnet_cli.training.recipe import RecipeOptions
+
+if TYPE_CHECKING:
+    from resnet_cli.tasks.classify import Model
+
+Bar = TypeVar("Bar", bound=ProgressBar)
+
+CLASSIFY_PANEL, NETWORKS_PANEL, MACHINE_PANEL = "Classify", "Networks", "This machine"  # panels of commands
+NETWORK, IMAGES, OUTPUT, ENGINE, RECIPE = "Network", "Images", "Output", "Engine", "Recipe"  # panels of options
 
 
 def examples_text(*lines: str) -> str:
-    """Return the lines that end a command's help."""
+    """Return the examples at the end of a command's help."""
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
 
 
-def _verbosity(level: int) -> Any:
+def _verbosity(level: int) -> Callable[[bool], bool]:
     def set_level(given: bool) -> bool:
         if given:
             terminal.verbosity = level
@@ -28,166 +44,225 @@ def _verbosity(level: int) -> Any:
 
 
 def parse_stages(text: str) -> tuple[int, ...]:
-    """Read blocks of each stage, as in 3,4,6,3."""
+    """Parse blocks per stage, such as 3,4,6,3."""
     try:
         return tuple(int(count) for count in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--stages takes whole numbers with commas between, as in 3,4,6,3, got {text!r}") from error
+        raise UsageError(f"--stages must be comma-separated integers such as 3,4,6,3, got {text!r}") from error
 
 
 def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
-    """Read sides in pixels with epochs, as in 32x10,48x10."""
+    """Parse image sizes with epochs, such as 32x10,48x10."""
     try:
         phases = [part.split("x") for part in text.split(",")]
         return tuple((int(size), int(epochs)) for size, epochs in phases)
     except ValueError as error:
-        raise UsageError(f"--sizes takes SIDExEPOCHS with commas between, as in 32x10,48x10, got {text!r}") from error
+        expected = "comma-separated PIXELSxEPOCHS pairs such as 32x10,48x10"
+        raise UsageError(f"--sizes must be {expected}, got {text!r}") from error
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Read K/N, as in 2/8."""
-    from resnet_cli import inputs
+    """Parse K/N, such as 2/8."""
+    from resnet_cli.images import inputs
 
     return inputs.parse_shard(text)
 
 
-TextFormat = Literal["table", "json"]
-NETWORK, IMAGES, OUTPUT, ENGINE, RECIPE = "Network", "Images", "Output", "Engine", "Recipe"
-
-Depth = Annotated[int | None, typer.Option(help="18, 34, 50, 101 or 152 (default 50).", rich_help_panel=NETWORK)]
-Stages = Annotated[
-    Any,
-    typer.Option(parser=parse_stages, metavar="N,N,...", help="Blocks of each stage.", rich_help_panel=NETWORK),
-]
-Width = Annotated[int | None, typer.Option(help="Filters of the first stage.", rich_help_panel=NETWORK)]
-Classes = Annotated[int | None, typer.Option(help="Number of classes.", rich_help_panel=NETWORK)]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the image in pixels.", rich_help_panel=NETWORK)]
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A network of `resnet models`.")]
-VariantName = Annotated[
-    str | None,
-    typer.Option("--variant", help="v1 (Keras), v1.5 (PyTorch), v2, c, d, wide...", rich_help_panel=NETWORK),
-]
-BlockKind = Annotated[str | None, typer.Option("--block", help="basic or bottleneck.", rich_help_panel=NETWORK)]
-Weights = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
-]
-Stem = Annotated[str | None, typer.Option(help="imagenet, deep, small or cifar.", rich_help_panel=NETWORK)]
 InitialWeights = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or file.", rich_help_panel=NETWORK)
+    str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or a file.", rich_help_panel=NETWORK)
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on after a cut-off run.", rich_help_panel=OUTPUT)]
-Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
-Format = Annotated[TextFormat, typer.Option("--format", help="How results are printed.", rich_help_panel=OUTPUT)]
+Weights = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or a file.", rich_help_panel=NETWORK)
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an earlier run.", rich_help_panel=OUTPUT)]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT)]
+Format = Annotated[ReportFormat, typer.Option("--format", help="Output format.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Say more.", callback=_verbosity(terminal.VERBOSE)),
+    typer.Option("-v", "--verbose", help="Show details and library logs.", callback=_verbosity(terminal.VERBOSE)),
 ]
 Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", help="Only results and errors.", callback=_verbosity(terminal.QUIET)),
+    bool, typer.Option("-q", "--quiet", help="Print only results and errors.", callback=_verbosity(terminal.QUIET))
 ]
 
-
-NETWORK_OPTIONS = {
-    "name": Name,
-    "depth": Depth,
-    "variant": VariantName,
-    "stages": Stages,
-    "block": BlockKind,
-    "width": Width,
-    "stem": Stem,
-    "classes": Classes,
-    "image_size": ImageSize,
+# By options class, the annotation of each field.
+GROUPS: dict[type, dict[str, Any]] = {
+    NetworkOptions: {
+        "name": Annotated[str | None, typer.Argument(metavar="[NAME]", help="Network name from `resnet models`.")],
+        "depth": Annotated[
+            int | None,
+            typer.Option(metavar="N", help="Depth: 18, 34, 50, 101 or 152 (default: 50).", rich_help_panel=NETWORK),
+        ],
+        "variant": Annotated[
+            str | None, typer.Option(help="v1 (Keras), v1.5 (PyTorch), v2, c, d, wide...", rich_help_panel=NETWORK)
+        ],
+        "stages": Annotated[
+            Any,
+            typer.Option(
+                parser=parse_stages,
+                metavar="N,N,...",
+                help="Blocks per stage, such as 3,4,6,3.",
+                rich_help_panel=NETWORK,
+            ),
+        ],
+        "block": Annotated[str | None, typer.Option(help="Block type: basic or bottleneck.", rich_help_panel=NETWORK)],
+        "width": Annotated[
+            int | None, typer.Option(metavar="N", help="Filters in the first stage.", rich_help_panel=NETWORK)
+        ],
+        "stem": Annotated[
+            str | None, typer.Option(help="Stem type: imagenet, deep, small or cifar.", rich_help_panel=NETWORK)
+        ],
+        "classes": Annotated[int | None, typer.Option(metavar="N", help="Number of classes.", rich_help_panel=NETWORK)],
+        "image_size": Annotated[
+            int | None, typer.Option(metavar="N", help="Input width and height in pixels.", rich_help_panel=NETWORK)
+        ],
+    },
+    InferenceOptions: {
+        "fit": Annotated[Fit, typer.Option(help="How to make images square.", rich_help_panel=IMAGES)],
+        "engine": Annotated[
+            Literal["auto", "openvino", "keras"],
+            typer.Option(help="Inference engine; auto picks the fastest.", rich_help_panel=ENGINE),
+        ],
+        "precision": Annotated[Precision, typer.Option(help="Numeric precision.", rich_help_panel=ENGINE)],
+        "calibrate": Annotated[
+            list[str] | None,
+            typer.Option(metavar="IMAGE", help="Images to calibrate int8 on.", rich_help_panel=ENGINE),
+        ],
+        "batch_size": Annotated[
+            int, typer.Option(metavar="N", min=1, help="Images per batch.", rich_help_panel=ENGINE)
+        ],
+        "workers": Annotated[
+            int | None,
+            typer.Option(metavar="N", min=1, help="Decoding threads (default: one per core).", rich_help_panel=ENGINE),
+        ],
+    },
+    RecipeOptions: {
+        "epochs": Annotated[
+            int | None, typer.Option(metavar="N", help="Training epochs (default: 90).", rich_help_panel=RECIPE)
+        ],
+        "batch_size": Annotated[
+            int | None, typer.Option(metavar="N", help="Images per step (default: 8-128).", rich_help_panel=RECIPE)
+        ],
+        "learning_rate": Annotated[
+            float | None,
+            typer.Option(
+                "--lr", metavar="R", help="Peak learning rate (default: by batch size).", rich_help_panel=RECIPE
+            ),
+        ],
+        "warmup": Annotated[
+            int | None, typer.Option(metavar="N", help="Warm-up epochs (default: 1).", rich_help_panel=RECIPE)
+        ],
+        "cooldown": Annotated[
+            int | None, typer.Option(metavar="N", help="Decay epochs (default: the rest).", rich_help_panel=RECIPE)
+        ],
+        "sizes": Annotated[
+            Any,
+            typer.Option(
+                parser=parse_sizes,
+                metavar="PxN,...",
+                help="First train N epochs at P pixels.",
+                rich_help_panel=RECIPE,
+            ),
+        ],
+        "crop": Annotated[
+            float | None,
+            typer.Option(
+                metavar="S", help="Smallest crop, as a share of the area (default: 0.35).", rich_help_panel=RECIPE
+            ),
+        ],
+        "freeze_backbone": Annotated[
+            bool | None,
+            typer.Option("--freeze-backbone", help="Train only the final layer.", rich_help_panel=RECIPE),
+        ],
+        "precision": Annotated[
+            Literal["auto", "f32", "bf16"] | None,
+            typer.Option(help="Precision (default: auto).", rich_help_panel=RECIPE),
+        ],
+        "seed": Annotated[
+            int | None, typer.Option(metavar="N", help="Random seed (default: 0).", rich_help_panel=RECIPE)
+        ],
+        "validation_share": Annotated[
+            float | None,
+            typer.Option(metavar="S", help="Share to hold out without val/ (default: 0.05).", rich_help_panel=RECIPE),
+        ],
+    },
 }
-
-
-@dataclass(frozen=True)
-class Computing:
-    """How images are decoded and computed: a field an option, as annotated."""
-
-    fit: Annotated[Fit, typer.Option("--fit", help="How an image becomes square.", rich_help_panel=IMAGES)] = Fit.CROP
-    engine: Annotated[
-        Literal["auto", "openvino", "keras"],
-        typer.Option("--engine", help="What computes; auto: the fastest here.", rich_help_panel=ENGINE),
-    ] = "auto"
-    precision: Annotated[
-        Literal["f32", "bf16", "int8"],
-        typer.Option("--precision", help="What it computes in.", rich_help_panel=ENGINE),
-    ] = "f32"
-    calibrate: Annotated[
-        list[str] | None,
-        typer.Option(metavar="IMAGE", help="Images that int8 is fitted to.", rich_help_panel=ENGINE),
-    ] = None
-    batch_size: Annotated[int, typer.Option(min=1, help="Images computed at once.", rich_help_panel=ENGINE)] = 32
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that decode (default: cores).", rich_help_panel=ENGINE)
-    ] = None
-
-    @property
-    def stream(self) -> dict[str, Any]:
-        """Options of `predict.answers`."""
-        return {"fit": self.fit, "batch_size": self.batch_size, "workers": self.workers}
-
-
-COMPUTING_OPTIONS = tuple(field.name for field in fields(Computing))
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """Return the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _asked(**options: Any) -> dict[str, Any]:
-    """Return the options of the network that were given."""
-    asked = given(**options)
-    if {"depth", "stages"} <= asked.keys():
-        raise UsageError("--depth and --stages both say how many blocks there are; give one of them")
-    if "name" in asked and (both := sorted(asked.keys() & {"depth", "stages", "variant", "block"})):
-        raise UsageError(f"{asked['name']} says what --{both[0]} says, too; give one of them")
-    return asked
+NETWORK_OPTIONS, INFERENCE_OPTIONS, RECIPE_OPTIONS = (tuple(annotations) for annotations in GROUPS.values())
 
 
 def command(
-    app: typer.Typer, *shared: str, examples: tuple[str, ...], called: str | None = None
+    app: typer.Typer, *shared: str, examples: tuple[str, ...], name: str | None = None, panel: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command that takes options that others take as well, and those of verbosity.
+    """Register a command with shared options and the verbosity options.
 
     Args:
-        app: where to.
-        shared: keys of `NETWORK_OPTIONS`, given to it as `asked`, and fields of `Computing`, given as `computing`;
-            they stand in the help where these stand among its parameters.
-        examples: lines that end its help.
-        called: its name, where it is not the function's.
+        app: the app to register it with.
+        shared: fields of the classes in `GROUPS`. They become options in place of the parameter that is annotated with
+            their class, which receives an object of it.
+        examples: lines for the end of its help.
+        name: its name, if it is not the function's.
+        panel: its panel in the help of the app.
     """
-    network = [name for name in shared if name in NETWORK_OPTIONS]
-    computing = [field for field in fields(Computing) if field.name in shared]
-    hints = get_type_hints(Computing, include_extras=True)
 
-    def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    def option(name: str, annotation: Any, default: object) -> inspect.Parameter:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
-    groups = {
-        "asked": [option(name, NETWORK_OPTIONS[name], None) for name in network],
-        "computing": [option(field.name, hints[field.name], field.default) for field in computing],
-    }
-    makers: dict[str, Callable[..., Any]] = {"asked": _asked, "computing": Computing}
-
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(function).parameters
+        parameters: list[inspect.Parameter] = []
+        groups: dict[str, tuple[type, list[str]]] = {}
+        for parameter in inspect.signature(function).parameters.values():
+            kind = parameter.annotation
+            if kind not in GROUPS:
+                parameters.append(parameter)
+                continue
+            used = [field for field in fields(kind) if field.name in shared]
+            parameters += [option(field.name, GROUPS[kind][field.name], field.default) for field in used]
+            groups[parameter.name] = kind, [field.name for field in used]
+        parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
 
         @wraps(function)
-        def whole(verbose: bool, quiet: bool, **arguments: Any) -> None:
-            for group in groups.keys() & own.keys():
-                given = {each.name: arguments.pop(each.name) for each in groups[group]}
-                arguments[group] = makers[group](**given)
+        def wrapper(verbose: bool, quiet: bool, **arguments: Any) -> None:
+            for name, (kind, used) in groups.items():
+                arguments[name] = kind(**{field: arguments.pop(field) for field in used})
             function(**arguments)
 
-        parameters: list[inspect.Parameter] = []
-        for name, parameter in own.items():
-            parameters += groups.get(name, [parameter])
-        parameters += [option("verbose", Verbose, False), option("quiet", Quiet, False)]
-        whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command(called, epilog=examples_text(*examples))(whole)
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return app.command(name, epilog=examples_text(*examples), rich_help_panel=panel)(wrapper)
 
     return register
+
+
+@contextmanager
+def task(bar: Bar, *, decodes: bool = False) -> Iterator[Bar]:
+    """Show the progress of a task, and hide the messages of libraries.
+
+    Args:
+        bar: the progress.
+        decodes: whether the task decodes images, for which the command line sets Pillow up.
+    """
+    with quiet_libraries(decodes=decodes), bar:
+        yield bar
+
+
+@contextmanager
+def quiet_libraries(*, decodes: bool = False) -> Iterator[None]:
+    """Hide the messages of libraries, and set Pillow up if images are decoded."""
+    if decodes:
+        from resnet_cli.images import decode
+
+        decode.configure_pillow()
+    with terminal.mute_libraries():
+        yield
+
+
+def start(
+    weights: str, requested: NetworkOptions, inference: InferenceOptions, inputs: list[str], *, throughput: bool
+) -> "Model":
+    """Load a model and start its engine, in a thread, so that Ctrl-C ends it at once."""
+    from resnet_cli.tasks.classify import start_model
+
+    with ProgressBar("Reading weights") as progress:
+        return interrupts.run_in_thread(
+            lambda: start_model(weights, requested, inference, progress, sources=inputs, throughput=throughput)
+        )

@@ -1,109 +1,121 @@
-"""The command line of `resnet weights`."""
+"""`resnet weights`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.filesize import decimal
 
-from resnet_cli import render, terminal
+from resnet_cli.cli.options import MACHINE_PANEL, OUTPUT, Force, Format, command, quiet_libraries, task
 from resnet_cli.errors import ModelError
-from resnet_cli.options import OUTPUT, Force, Format, command
+from resnet_cli.output import terminal
+from resnet_cli.output.progress import ProgressBar
 
-app = typer.Typer(
-    name="weights", help="Published weights: what there is, and what is kept on this machine.", no_args_is_help=True
+app = typer.Typer()
+commands = typer.Typer(no_args_is_help=True)
+app.add_typer(
+    commands, name="weights", help="List, download, verify and bundle published weights.", rich_help_panel=MACHINE_PANEL
 )
-_command = partial(command, app)
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `resnet weights list`.")]
-
-
-@_command(called="list", examples=("resnet weights list", "resnet weights list --format json"))
-def list_(*, output_format: Format = "table") -> None:
-    """Show all weights that have a name."""
-    from resnet_cli import weights
-
-    with terminal.libraries_muted(), terminal.Activity("Looking for weights") as activity:
-        listed = list(weights.listed(activity))
-    render.WEIGHTS[output_format](listed)
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `resnet weights list`.")]
 
 
-@_command(examples=("resnet weights download resnet50", "resnet weights download resnet18.tv_in1k resnet50.a1_in1k"))
+@command(commands, name="list", examples=("resnet weights list", "resnet weights list --format json"))
+def list_weights(*, output_format: Format = "table") -> None:
+    """List all weights that are available by name."""
+    from resnet_cli.output import tables
+    from resnet_cli.weights import inventory
+
+    with task(ProgressBar("Looking for weights")) as progress:
+        weights = list(inventory.list_weights(progress))
+    tables.WEIGHTS_LIST.show(weights, output_format)
+
+
+@command(
+    commands,
+    examples=("resnet weights download resnet50", "resnet weights download resnet18.tv_in1k resnet50.a1_in1k"),
+)
 def download(*, name: Names) -> None:
-    """Download weights into the cache, and print their files."""
-    from resnet_cli import cache, weights
+    """Download weights into the cache and print their paths."""
+    from resnet_cli.weights import inventory
+    from resnet_cli.weights.download import fetch
 
     failed = False
     for each in name:
         try:
-            with terminal.libraries_muted(), terminal.Activity("Looking for weights") as activity:
-                path = cache.fetch(weights.row(each), activity, retry=True)
+            with task(ProgressBar("Looking for weights")) as progress:
+                path = fetch(inventory.find(each), progress, retry=True)
         except ModelError as error:
             terminal.error(str(error))
             failed = True
         else:
-            render.path(path)
+            terminal.line(str(path))
     raise typer.Exit(ModelError.exit_code if failed else 0)
 
 
-@_command(examples=("resnet weights verify", "resnet weights verify resnet50"))
+@command(commands, examples=("resnet weights verify", "resnet weights verify resnet50"))
 def verify(
-    *, name: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Default: all in the cache.")] = None
+    *,
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Names from `resnet weights list` (default: all cached)."),
+    ] = None,
 ) -> None:
-    """Read weights in the cache and compare their hashes."""
-    from resnet_cli import weights
+    """Verify the hashes of cached weights."""
+    from resnet_cli.weights import inventory
 
-    checked = []
-    with terminal.libraries_muted():
-        for each in weights.verify(name or ()):
-            render.checked(each)
-            checked.append(each)
-    terminal.note(f"files checked: {len(checked)}")
-    if damaged := " ".join(each.name for each in checked if each.fault):
-        raise ModelError(f"damaged: {damaged}\n`resnet weights download {damaged}` replaces what is damaged")
-
-
-@_command(examples=("resnet weights path resnet50",))
-def path(*, name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `resnet weights list`.")]) -> None:
-    """Print the file of weights in the cache; never downloads."""
-    from resnet_cli import weights
-
-    with terminal.libraries_muted():
-        render.path(weights.path(name))
+    verified = []
+    with quiet_libraries():
+        for each in inventory.verify(name or ()):
+            terminal.line(f"{each.name}: {each.fault or 'ok'}, {each.path}")
+            verified.append(each)
+    terminal.note(f"files checked: {len(verified)}")
+    if damaged := " ".join(each.name for each in verified if each.fault):
+        raise ModelError(f"damaged: {damaged}\nRun `resnet weights download {damaged}` to replace them.")
 
 
-@_command(examples=("resnet weights remove resnet50",))
+@command(commands, examples=("resnet weights path resnet50",))
+def path(*, name: Annotated[str, typer.Argument(metavar="NAME", help="Name from `resnet weights list`.")]) -> None:
+    """Print the path of cached weights, without downloading."""
+    from resnet_cli.weights import inventory
+
+    with quiet_libraries():
+        terminal.line(str(inventory.path(name)))
+
+
+@command(commands, examples=("resnet weights remove resnet50",))
 def remove(*, name: Names) -> None:
-    """Delete weights from the cache, and from that of the Hugging Face hub."""
-    from resnet_cli import cache, weights
+    """Delete weights from the cache and the Hugging Face cache."""
+    from resnet_cli.weights import inventory, local
 
-    with terminal.libraries_muted():
-        for row in weights.rows(name):
-            terminal.note(f"{row.name}: deleted {decimal(cache.remove(row))}")
+    with quiet_libraries():
+        for row in inventory.find_all(name):
+            terminal.note(f"{row.name}: deleted {decimal(local.remove_cached(row))}")
 
 
-@_command(examples=("resnet weights bundle -o weights.zip resnet50 resnet50.a1_in1k",))
+@command(commands, examples=("resnet weights bundle -o weights.zip resnet50 resnet50.a1_in1k",))
 def bundle(
     *,
     name: Names,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file: a zip.", rich_help_panel=OUTPUT)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output file (zip).", rich_help_panel=OUTPUT)],
     force: Force = False,
 ) -> None:
-    """Pack weights into one file, for machines without internet."""
-    from resnet_cli import bundles
+    """Pack weights into one file for offline machines."""
+    from resnet_cli.weights.bundle import pack
 
-    with terminal.libraries_muted(), terminal.Activity("Looking for weights") as activity:
-        packed = bundles.pack(output, name, activity, force=force)
+    with task(ProgressBar("Looking for weights")) as progress:
+        packed = pack(output, name, progress, force=force)
     terminal.note(f"{output}: {', '.join(each.name for each in packed)}, {decimal(output.stat().st_size)}")
 
 
-@_command(examples=("resnet weights install weights.zip",))
-def install(*, file: Annotated[Path, typer.Argument(metavar="FILE", help="Made by `resnet weights bundle`.")]) -> None:
-    """Put the weights of a bundle into the cache, and print their files."""
-    from resnet_cli import bundles
+@command(commands, examples=("resnet weights install weights.zip",))
+def install(
+    *, file: Annotated[Path, typer.Argument(metavar="FILE", help="Bundle made by `resnet weights bundle`.")]
+) -> None:
+    """Install weights from a bundle and print their paths."""
+    from resnet_cli.weights.bundle import install_bundle
 
-    with terminal.libraries_muted(), terminal.Activity("Reading the bundle") as activity:
-        installed = bundles.install(file, activity)
+    with task(ProgressBar("Reading the bundle")) as progress:
+        installed = install_bundle(file, progress)
     for path in installed:
-        render.path(path)
+        terminal.line(str(path))

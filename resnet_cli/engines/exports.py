@@ -1,4 +1,4 @@
-"""File formats as rows: what writes a network, and how what was written is read back and asked."""
+"""File formats that a network can be written in, one row per format."""
 
 import os
 import pkgutil
@@ -9,30 +9,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import checkpoints, engines, files
-from resnet_cli.checkpoints import Arrays
-from resnet_cli.engines import Setup
+from resnet_cli.engines.engine import start_engine
 from resnet_cli.errors import ModelError, UsageError
-from resnet_cli.metadata import Metadata
-from resnet_cli.models import Activity, Model
+from resnet_cli.network.metadata import Metadata
+from resnet_cli.system import atomic
+from resnet_cli.system.progress import Progress
+from resnet_cli.weights import checkpoint
+from resnet_cli.weights.checkpoint import Arrays
+from resnet_cli.weights.model import ModelFile
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Format:
-    """A row.
+class FileFormat:
+    """How to write a file, and how to read it back and run it.
 
     Args:
-        writer: the function that writes, imported when it is used, as some take seconds.
-        answer: reads a file that was made of a model, and returns what it says of images (batch, size, size, 3):
-            probabilities (batch, classes).
-        companions: suffixes of files that belong to it.
+        writer: the function that writes it, imported when it is used, because some imports take seconds.
+        predict: reads a file that was written from a model, and returns its probabilities (batch, classes) for images
+            (batch, size, size, 3); reports its progress.
+        companions: suffixes of the files that belong to it.
     """
 
     writer: str
-    answer: Callable[[Path, Model, Images, Activity], Probabilities]
+    predict: Callable[[Path, ModelFile, Images, Progress], Probabilities]
     companions: tuple[str, ...] = ()
 
     def write(self, path: Path, parameters: Arrays, metadata: Metadata) -> None:
@@ -40,98 +42,95 @@ class Format:
 
         Args:
             path: the file.
-            parameters: its arrays by name.
-            metadata: what the file is to say of itself.
+            parameters: the network's arrays by name.
+            metadata: the metadata.
 
         Raises:
-            ModelError: the network has no place in this format, or a library that it needs cannot run here.
+            ModelError: the format cannot represent the network, or needs a library that cannot run here.
         """
         try:
             write = pkgutil.resolve_name(self.writer)
         except ImportError as error:
-            raise ModelError(f"what writes such a file cannot run here: {error}") from error
+            raise ModelError(f"cannot write this format here: {error}") from error
         write(path, parameters, metadata)
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """Return a file and those that belong to it."""
+        """Return a file and its companions."""
         return (path, *(path.with_suffix(suffix) for suffix in self.companions))
 
     def size(self, path: Path) -> int:
-        """Return the bytes of a file and of those that belong to it."""
+        """Return the size in bytes of a file and its companions."""
         return sum(file.stat().st_size for file in self.files(path))
 
 
-def _reread(path: Path, model: Model) -> Model:
-    """Read a weight file, and insist that it says what the model says, bit for bit."""
-    checkpoint = checkpoints.read(path)
-    parameters = checkpoint.parameters(model.graph)
+def _read_back(path: Path, model: ModelFile) -> ModelFile:
+    """Read a weights file, and check that its arrays and metadata are exactly the model's."""
+    content = checkpoint.read(path)
+    parameters = content.parameters(model.graph)
     if changed := [name for name, array in model.parameters.items() if parameters[name].tobytes() != array.tobytes()]:
-        raise ModelError(f"arrays came out changed: {', '.join(changed[:3])}")
-    if checkpoint.metadata is None or checkpoint.metadata.to_json() != model.metadata.to_json():
-        raise ModelError("the metadata came out changed")
-    return Model(model.graph, checkpoint.metadata, str(path), path, lambda: checkpoint)
+        raise ModelError(f"arrays changed in the file: {', '.join(changed[:3])}")
+    if content.metadata is None or content.metadata.to_json() != model.metadata.to_json():
+        raise ModelError("the metadata changed in the file")
+    return ModelFile(model.graph, content.metadata, str(path), path, lambda: content)
 
 
-def _by_engine(path: Path, model: Model, images: Images, activity: Activity) -> Probabilities:
-    return engines.start("auto", _reread(path, model), Setup(), activity).predict(images)
+def _by_engine(path: Path, model: ModelFile, images: Images, progress: Progress) -> Probabilities:
+    return start_engine("auto", _read_back(path, model), progress=progress).predict(images)
 
 
-def _by_keras(path: Path, model: Model, images: Images, activity: Activity) -> Probabilities:
-    from resnet_cli import keras_model
+def _by_keras(path: Path, model: ModelFile, images: Images, progress: Progress) -> Probabilities:
+    from resnet_cli.engines import keras_engine
 
-    return keras_model.answer(path, _reread(path, model).metadata, images)
-
-
-def _by_openvino(path: Path, model: Model, images: Images, activity: Activity) -> Probabilities:
-    from resnet_cli import compiled
-
-    return compiled.answer(path, images)
+    return keras_engine.predict_file(path, _read_back(path, model).metadata, images)
 
 
-def _by_onnx_runtime(path: Path, model: Model, images: Images, activity: Activity) -> Probabilities:
-    from resnet_cli import onnx_model
+def _by_openvino(path: Path, model: ModelFile, images: Images, progress: Progress) -> Probabilities:
+    from resnet_cli.engines import openvino_engine
 
-    return onnx_model.answer(path, images)
+    return openvino_engine.predict_file(path, images)
 
 
-# By suffix; of two that fit a name, the first is meant.
-FORMATS = {
-    ".keras": Format("resnet_cli.keras_model:write", _by_keras),
-    ".weights.h5": Format("resnet_cli.checkpoints:write_weights_h5", _by_engine),
-    ".h5": Format("resnet_cli.checkpoints:write_legacy_h5", _by_engine),
-    ".safetensors": Format("resnet_cli.checkpoints:write_safetensors", _by_engine),
-    ".xml": Format("resnet_cli.compiled:write", _by_openvino, companions=(".bin",)),
-    ".onnx": Format("resnet_cli.onnx_model:write", _by_onnx_runtime),
+def _by_onnx_runtime(path: Path, model: ModelFile, images: Images, progress: Progress) -> Probabilities:
+    from resnet_cli.engines import onnx_file
+
+    return onnx_file.predict_file(path, images)
+
+
+# By suffix; if several match, the first is used.
+FILE_FORMATS = {
+    ".keras": FileFormat("resnet_cli.engines.keras_engine:write", _by_keras),
+    ".weights.h5": FileFormat("resnet_cli.weights.checkpoint:write_weights_h5", _by_engine),
+    ".h5": FileFormat("resnet_cli.weights.checkpoint:write_legacy_h5", _by_engine),
+    ".safetensors": FileFormat("resnet_cli.weights.checkpoint:write_safetensors", _by_engine),
+    ".xml": FileFormat("resnet_cli.engines.openvino_engine:write", _by_openvino, companions=(".bin",)),
+    ".onnx": FileFormat("resnet_cli.engines.onnx_file:write", _by_onnx_runtime),
 }
 
-# By whose names the arrays get.
+# By the naming of the arrays.
 NAMES = {
-    "keras": FORMATS,
-    "pytorch": {".safetensors": Format("resnet_cli.checkpoints:write_torch_safetensors", _by_engine)},
+    "keras": FILE_FORMATS,
+    "pytorch": {".safetensors": FileFormat("resnet_cli.weights.checkpoint:write_torch_safetensors", _by_engine)},
 }
 
 
-def chosen(path: Path, *, force: bool, names: str = "keras") -> tuple[str, Format]:
-    """Return the format of a file to write, before the work that is to fill it.
+def format_of(path: Path, *, force: bool, names: str = "keras") -> tuple[str, FileFormat]:
+    """Return the suffix and the format of a file, before the work that fills it.
 
     Args:
-        path: the file; its suffix, a key of `FORMATS`, is its format.
-        force: whether existing files are replaced.
+        path: the file; its suffix is a key of `FILE_FORMATS`.
+        force: whether to overwrite existing files.
         names: a key of `NAMES`.
 
-    Returns:
-        The suffix and its row.
-
     Raises:
-        UsageError: the suffix is unknown, a file exists, or none can stand there.
+        UsageError: the suffix is unknown, a file exists, or cannot have this name.
     """
     suffix = next((suffix for suffix in NAMES[names] if path.name.endswith(suffix)), None)
     if suffix is None:
-        given = "" if NAMES[names] is FORMATS else f", given --names {names}"
-        raise UsageError(f"{path}: the name must end with {', '.join(NAMES[names])}{given}")
+        suffix_note = "" if NAMES[names] is FILE_FORMATS else f" (with --names {names})"
+        raise UsageError(f"{path}: the name must end with {', '.join(NAMES[names])}{suffix_note}")
     row = NAMES[names][suffix]
     for file in row.files(path):
-        files.check(file)
+        atomic.check_writable(file)
         if os.path.lexists(file) and not force:
-            raise UsageError(f"{file} exists; --force replaces it")
+            raise UsageError(f"{file} already exists; use --force to overwrite it")
     return suffix, row

@@ -1,6 +1,6 @@
-"""The network read as an ONNX model. Importing this module imports ONNX and ONNX Runtime.
+"""The network as an ONNX model. Importing this module imports ONNX and ONNX Runtime.
 
-Preprocessing, temperature and softmax are part of the model; batch norm stays, as runtimes fold it themselves.
+Preprocessing, temperature and softmax are part of the model; batch norm is not folded, because runtimes do that.
 """
 
 from collections.abc import Callable
@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import __version__
-from resnet_cli.checkpoints import Arrays, to_torch
 from resnet_cli.errors import ModelError
-from resnet_cli.graph import resnet
-from resnet_cli.metadata import METADATA_KEY, Metadata
-from resnet_cli.ops import Op
-from resnet_cli.pretrained import Preprocessing
+from resnet_cli.network.graph import resnet
+from resnet_cli.network.layers import Op
+from resnet_cli.network.metadata import METADATA_KEY, Metadata
+from resnet_cli.network.preprocessing import Preprocessing
+from resnet_cli.version import __version__
+from resnet_cli.weights.checkpoint import Arrays, to_torch
 
 try:
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
-    raise ModelError("ONNX needs two packages more: pip install 'resnet-cli[onnx]'") from error
+    raise ModelError("ONNX needs two more packages: pip install 'resnet-cli[onnx]'") from error
 
-OPSET = 17  # of operators: ONNX 1.12 and later, which is of 2022
-IMAGES, PROBABILITIES = "images", "probabilities"  # the input and the output
+OPSET = 17  # ONNX 1.12 (2022) and later
+IMAGES, PROBABILITIES = "images", "probabilities"  # names of the input and the output
 
 
-class _Tape:
-    """Writes down nodes and the arrays they take, by name; a node is called as its output."""
+class _ModelBuilder:
+    """Records nodes and arrays; each node has the name of its output."""
 
     def __init__(self, parameters: Arrays) -> None:
         self.parameters = parameters
@@ -38,7 +38,7 @@ class _Tape:
         self.arrays: list[Any] = []
 
     def apply(self, kind: str, name: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node of one output."""
+        """Append a node with one output."""
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
@@ -48,77 +48,79 @@ class _Tape:
         return name
 
     def layer(self, kind: str, op: Op, x: str, **attributes: Any) -> str:
-        """Append a node that takes an op's parameters, in Keras's order, each with PyTorch's order of dimensions."""
+        """Append a node with an op's parameters, in Keras's order but with PyTorch's dimensions."""
         arrays = [self.array(parameter.name, to_torch(self.parameters[parameter.name])) for parameter in op.parameters]
         return self.apply(kind, op.name, x, *arrays, **attributes)
 
 
-def _pad(tape: _Tape, op: Any, x: str) -> str:
-    around = tape.array(f"{op.name}/pads", np.array([0, 0, op.padding, op.padding] * 2))
-    return tape.apply("Pad", op.name, x, around)
+def _pad(builder: _ModelBuilder, op: Any, x: str) -> str:
+    around = builder.array(f"{op.name}/pads", np.array([0, 0, op.padding, op.padding] * 2))
+    return builder.apply("Pad", op.name, x, around)
 
 
-def _convolution(tape: _Tape, op: Any, x: str) -> str:
-    return tape.layer("Conv", op, x, strides=[op.stride] * 2, pads=[op.padding] * 4, group=op.groups)
+def _convolution(builder: _ModelBuilder, op: Any, x: str) -> str:
+    return builder.layer("Conv", op, x, strides=[op.stride] * 2, pads=[op.padding] * 4, group=op.groups)
 
 
-def _max_pool(tape: _Tape, op: Any, x: str) -> str:
-    return tape.apply("MaxPool", op.name, x, kernel_shape=[op.pool_size] * 2, strides=[op.stride] * 2)
+def _max_pool(builder: _ModelBuilder, op: Any, x: str) -> str:
+    return builder.apply("MaxPool", op.name, x, kernel_shape=[op.pool_size] * 2, strides=[op.stride] * 2)
 
 
-def _average_pool(tape: _Tape, op: Any, x: str) -> str:
-    return tape.apply("AveragePool", op.name, x, kernel_shape=[op.pool_size] * 2, strides=[op.stride] * 2, ceil_mode=1)
+def _average_pool(builder: _ModelBuilder, op: Any, x: str) -> str:
+    return builder.apply(
+        "AveragePool", op.name, x, kernel_shape=[op.pool_size] * 2, strides=[op.stride] * 2, ceil_mode=1
+    )
 
 
-def _global_average_pool(tape: _Tape, op: Any, x: str) -> str:
-    return tape.apply("Flatten", op.name, tape.apply("GlobalAveragePool", f"{op.name}/mean", x))
+def _global_average_pool(builder: _ModelBuilder, op: Any, x: str) -> str:
+    return builder.apply("Flatten", op.name, builder.apply("GlobalAveragePool", f"{op.name}/mean", x))
 
 
-# What each kind of op becomes, in NCHW; a dense layer becomes its logits.
+# By op, the nodes that compute it, in NCHW; a dense layer returns its logits.
 NODES: dict[str, Callable[..., str]] = {
     "ZeroPadding2D": _pad,
     "Conv2D": _convolution,
-    "BatchNormalization": lambda tape, op, x: tape.layer("BatchNormalization", op, x, epsilon=op.epsilon),
-    "ReLU": lambda tape, op, x: tape.apply("Relu", op.name, x),
+    "BatchNormalization": lambda builder, op, x: builder.layer("BatchNormalization", op, x, epsilon=op.epsilon),
+    "ReLU": lambda builder, op, x: builder.apply("Relu", op.name, x),
     "MaxPooling2D": _max_pool,
     "AveragePooling2D": _average_pool,
-    "Add": lambda tape, op, x, y: tape.apply("Add", op.name, x, y),
+    "Add": lambda builder, op, x, y: builder.apply("Add", op.name, x, y),
     "GlobalAveragePooling2D": _global_average_pool,
-    "Dense": lambda tape, op, x: tape.layer("Gemm", op, x, transB=1),
+    "Dense": lambda builder, op, x: builder.layer("Gemm", op, x, transB=1),
 }
 
 
-def build(parameters: Arrays, metadata: Metadata) -> Any:
+def to_onnx(parameters: Arrays, metadata: Metadata) -> Any:
     """Build the ONNX model of a network.
 
     Args:
         parameters: its arrays by name.
-        metadata: its architecture, preprocessing and temperature; the model says all of it under `METADATA_KEY`.
+        metadata: its metadata, which the model contains as the property `METADATA_KEY`.
 
     Returns:
         An `onnx.ModelProto` from `images`, RGB from 0 to 255, float32 (batch, 3, size, size), to `probabilities`,
         float32 (batch, classes).
 
     Raises:
-        ModelError: the network is larger than an ONNX file can be.
+        ModelError: the network is too large for an ONNX file.
     """
     size = sum(array.nbytes for array in parameters.values())
     if size > onnx.checker.MAXIMUM_PROTOBUF:
-        raise ModelError(f"an ONNX file holds at most 2 GB, the parameters of this network take {size / 1e9:.1f} GB")
+        raise ModelError(f"an ONNX file can hold at most 2 GB, but this network's parameters take {size / 1e9:.1f} GB")
     first, *ops = resnet(metadata.architecture).ops
-    tape = _Tape(parameters)
-    tensors = {first.name: _preprocess(tape, metadata.preprocessing)}
+    builder = _ModelBuilder(parameters)
+    tensors = {first.name: _preprocess(builder, metadata.preprocessing)}
     for op in ops:
-        tensors[op.name] = NODES[op.kind](tape, op, *(tensors[name] for name in op.inputs))
-    temperature = tape.array("temperature", np.array(metadata.temperature, np.float32))
-    tape.apply("Softmax", PROBABILITIES, tape.apply("Div", "tempered", ops[-1].name, temperature), axis=1)
+        tensors[op.name] = NODES[op.kind](builder, op, *(tensors[name] for name in op.inputs))
+    temperature = builder.array("temperature", np.array(metadata.temperature, np.float32))
+    builder.apply("Softmax", PROBABILITIES, builder.apply("Div", "tempered", ops[-1].name, temperature), axis=1)
 
     height, width, channels = first.output_shape
     image = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, ["batch", channels, height, width])
-    answer = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", *ops[-1].output_shape])
-    network = helper.make_graph(tape.nodes, metadata.architecture.name, [image], [answer], tape.arrays)
+    probabilities = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["batch", *ops[-1].output_shape])
+    network = helper.make_graph(builder.nodes, metadata.architecture.name, [image], [probabilities], builder.arrays)
     opsets = [helper.make_opsetid("", OPSET)]
-    oldest = helper.find_min_ir_version_for(opsets)  # which most runtimes can read
+    oldest = helper.find_min_ir_version_for(opsets)  # readable by most runtimes
     producer = {"producer_name": "resnet-cli", "producer_version": __version__}
     model = helper.make_model(network, opset_imports=opsets, ir_version=oldest, **producer)
     helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
@@ -126,40 +128,27 @@ def build(parameters: Arrays, metadata: Metadata) -> Any:
     return model
 
 
-def _preprocess(tape: _Tape, preprocessing: Preprocessing) -> str:
+def _preprocess(builder: _ModelBuilder, preprocessing: Preprocessing) -> str:
     x = IMAGES
     if preprocessing.channels == "BGR":
-        x = tape.apply("Gather", "bgr", x, tape.array("bgr/order", np.array([2, 1, 0])), axis=1)
+        x = builder.apply("Gather", "bgr", x, builder.array("bgr/order", np.array([2, 1, 0])), axis=1)
     for kind, name in (("Sub", "mean"), ("Div", "std")):
         values = np.array(getattr(preprocessing, name), np.float32).reshape(3, 1, 1)
-        x = tape.apply(kind, f"{name}/{kind}", x, tape.array(name, values))
+        x = builder.apply(kind, f"{name}/{kind}", x, builder.array(name, values))
     return x
 
 
 def write(path: Path, parameters: Arrays, metadata: Metadata) -> None:
-    """Write what `build` makes.
-
-    Args:
-        path: the file to write.
-        parameters: the network's arrays by name.
-        metadata: what the file is to say of itself.
+    """Write the result of `to_onnx`.
 
     Raises:
-        ModelError: the network is larger than an ONNX file can be.
+        ModelError: the network is too large for an ONNX file.
     """
-    path.write_bytes(build(parameters, metadata).SerializeToString())
+    path.write_bytes(to_onnx(parameters, metadata).SerializeToString())
 
 
-def answer(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Classify images with ONNX Runtime.
-
-    Args:
-        path: the model.
-        images: RGB, shape (batch, size, size, 3).
-
-    Returns:
-        Probabilities, shape (batch, classes).
-    """
+def predict_file(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the probabilities (batch, classes) that a file computes for RGB images (batch, size, size, 3)."""
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
     return np.asarray(session.run([PROBABILITIES], {IMAGES: planes})[0])

@@ -1,4 +1,4 @@
-"""How good probabilities are, and how to make them honest (numpy)."""
+"""From probabilities to predictions, accuracy and calibration."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,48 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FLOOR = np.float32(1e-12)  # log of less would not be a number
+from resnet_cli.network.labels import Label, Labels
+
+FLOOR = np.float32(1e-12)  # avoids log(0)
 TEMPERATURES = [round(float(value), 4) for value in np.geomspace(0.1, 10, 201)]  # 2.3 % apart, 1 among them
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """One of the most probable classes of an image.
+
+    Args:
+        rank: position among them, from 1.
+        index: position among the network's classes, or None for `labels.UNKNOWN`.
+        label: the class.
+        probability: from 0 to 1.
+    """
+
+    rank: int
+    index: int | None
+    label: Label
+    probability: float
+
+
+def top_k_predictions(probabilities: NDArray[np.float32], labels: Labels, k: int) -> tuple[Prediction, ...]:
+    """Return the most probable classes of an image, most probable first; if equal, the lower index first.
+
+    Args:
+        probabilities: shape (classes,), each from 0 to 1.
+        labels: one per class.
+        k: number of predictions; at most one per class is returned.
+    """
+    best = np.argsort(-probabilities, kind="stable")[:k]
+    return tuple(Prediction(rank, int(i), labels[i], float(probabilities[i])) for rank, i in enumerate(best, start=1))
+
+
 def accuracy(probabilities: NDArray[np.float32], classes: NDArray[np.int32], k: int = 1) -> float:
-    """Return the share of images, 0 to 1, whose class is among the `k` most probable.
+    """Return the share of images, from 0 to 1, whose class is among the `k` most probable.
 
     Args:
         probabilities: shape (images, classes).
-        classes: the true ones, shape (images,).
-        k: how many count.
+        classes: true classes, shape (images,).
+        k: number of classes that count.
     """
     true = np.take_along_axis(probabilities, classes[:, None], axis=1)
     return float(np.mean((probabilities > true).sum(axis=1) < k))
@@ -27,18 +58,18 @@ def cross_entropy(probabilities: NDArray[np.float32], classes: NDArray[np.int32]
 
     Args:
         probabilities: shape (images, classes).
-        classes: the true ones, shape (images,).
+        classes: true classes, shape (images,).
     """
     true = np.take_along_axis(probabilities, classes[:, None], axis=1)
     return float(-np.log(np.maximum(true, FLOOR)).mean())
 
 
-def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Return softmax(logits / temperature) for probabilities that are softmax(logits).
+def apply_temperature(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Return softmax(logits / temperature), given softmax(logits).
 
     Args:
         probabilities: shape (images, classes).
-        temperature: above 1 makes them less certain, below 1 more.
+        temperature: above 1, probabilities become less certain; below 1, more certain.
     """
     if temperature == 1:
         return probabilities
@@ -49,11 +80,11 @@ def tempered(probabilities: NDArray[np.float32], temperature: float) -> NDArray[
 
 @dataclass(frozen=True)
 class Scores:
-    """How good probabilities are on many images; shares are 0 to 1.
+    """Accuracy and loss on many images.
 
     Args:
-        images: their number.
-        accuracy, top5: the share whose class is the most probable one, and among the first five.
+        images: number of images.
+        accuracy, top5: share of images, from 0 to 1, whose class is the most probable one, or among the first five.
         losses: cross-entropy in nats by temperature.
     """
 
@@ -64,22 +95,22 @@ class Scores:
 
     @property
     def temperature(self) -> float:
-        """The one of the lowest loss (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
+        """The temperature with the lowest loss (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
         return min(self.losses, key=self.losses.__getitem__)
 
 
 def score(
     batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int32]]], temperatures: Sequence[float] = (1.0,)
 ) -> Scores:
-    """Score one batch after the other; memory grows with a batch's images x classes, not with all images.
+    """Return the accuracy and loss over all batches, in memory that one batch takes.
 
     Args:
         batches: at least one pair of probabilities (images, classes) and true classes (images,).
-        temperatures: at which the loss is computed.
+        temperatures: the temperatures at which to compute the loss.
     """
     images, sums = 0, np.zeros(2 + len(temperatures))
     for probabilities, classes in batches:
-        losses = [cross_entropy(tempered(probabilities, temperature), classes) for temperature in temperatures]
+        losses = [cross_entropy(apply_temperature(probabilities, temperature), classes) for temperature in temperatures]
         shares = [accuracy(probabilities, classes), accuracy(probabilities, classes, k=5)]
         images += len(classes)
         sums += len(classes) * np.array(shares + losses)

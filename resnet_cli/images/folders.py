@@ -1,6 +1,6 @@
 """Walks through folders: sorted by name, one listing at a time, and never in circles.
 
-Names are plain strings here, not paths: there may be very many of them.
+Names are plain strings instead of paths, because there can be very many of them.
 """
 
 import os
@@ -10,45 +10,42 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-from resnet_cli import images
+from resnet_cli.images import decode
 
 WILDCARD = re.compile(r"[*?[]")
 
 
 @dataclass
-class LeftOut:
-    """Counts what folders hold besides the images that were found.
+class Skipped:
+    """Counts what is skipped in folders.
 
     Args:
-        hidden: files and folders whose name begins with a dot.
-        others: files that are no images, by suffix and by content.
+        hidden: files and folders whose name starts with a dot.
+        not_images: files that are not images, by suffix and content.
     """
 
     hidden: int = 0
-    others: int = 0
+    not_images: int = 0
 
 
-def walk(root: str, left_out: LeftOut) -> Iterator[str]:
-    """Name the images in a folder, at any depth.
+def walk(root: str, skipped: Skipped) -> Iterator[str]:
+    """Yield the images in a folder, at any depth, and each folder that cannot be listed.
 
     Args:
         root: the folder.
-        left_out: counts what is left out, up to date with what was yielded.
-
-    Yields:
-        Each file that is an image by suffix or by content; also each folder that cannot be listed.
+        skipped: counts what is skipped.
     """
     seen: set[tuple[int, int]] = set()
-    waiting = [iter([(root, True)])]  # a stack instead of recursion: folders may be nested deeper than Python's calls
-    while waiting:
-        path, is_folder = next(waiting[-1], ("", False))
+    stack = [iter([(root, True)])]  # not recursion: folders can be nested deeper than Python's call limit
+    while stack:
+        path, is_folder = next(stack[-1], ("", False))
         if not path:
-            waiting.pop()
+            stack.pop()
         elif not is_folder:
             if _is_image(path):
                 yield path
             else:
-                left_out.others += 1
+                skipped.not_images += 1
         else:
             try:
                 status = os.stat(path)
@@ -59,45 +56,47 @@ def walk(root: str, left_out: LeftOut) -> Iterator[str]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 shown = [name for name in names if not name.startswith(".")]
-                left_out.hidden += len(names) - len(shown)
-                waiting.append(_joined(path, shown, folders))
+                skipped.hidden += len(names) - len(shown)
+                stack.append(_joined(path, shown, folders))
 
 
-def matching(pattern: str) -> Iterator[str]:
-    """Name what a pattern matches; `glob` would list everything first, unsorted, and follow links in circles.
+def sorted_glob(pattern: str) -> Iterator[str]:
+    """Yield the paths that match a pattern; unlike `glob`, lazily, sorted and without link cycles.
+
+    Without the set of positions, a pattern with several `**` would list folders and yield paths several times.
 
     Args:
-        pattern: a path in which `*`, `?` and `[...]` match within a name, and a part `**` any number of folders. As in
-            `glob`, hidden names are matched only by what begins with a dot itself.
+        pattern: a path in which `*`, `?` and `[...]` match within a name, and a part `**` matches any number of
+            folders. As in `glob`, only a part that starts with a dot matches hidden names.
 
     Yields:
-        Files and folders in the order in which `walk` would come to them; of a folder that matches, nothing inside.
+        Files and folders in the order of `walk`, but nothing inside a folder that matches.
     """
     parts = pattern.replace(os.altsep or os.sep, os.sep).split(os.sep)
     first = next(at for at, part in enumerate(parts) if WILDCARD.search(part))
     base = os.sep.join([*parts[:first], ""])
     parts = [part for part in parts[first:] if part]
-    # With each path goes how many parts of the pattern it may have used up; `**` makes that several.
-    waiting = [iter([(base or os.curdir, True, _skipping({0}, parts))])]
-    while waiting:
-        path, is_folder, used = next(waiting[-1], ("", False, frozenset[int]()))
+    # Each path carries the pattern positions that it may have reached; `**` allows several.
+    stack = [iter([(base or os.curdir, True, _skip_globstars({0}, parts))])]
+    while stack:
+        path, is_folder, positions = next(stack[-1], ("", False, frozenset[int]()))
         if not path:
-            waiting.pop()
-        elif len(parts) in used:
+            stack.pop()
+        elif len(parts) in positions:
             yield path
-        elif is_folder and used:
+        elif is_folder and positions:
             try:
                 names, folders = _entries(path)
             except OSError:
                 continue
             if os.path.islink(path):
-                used = frozenset(at for at in used if parts[at] != "**")
+                positions = frozenset(at for at in positions if parts[at] != "**")
             inside = _joined(base if path == os.curdir else path, names, folders)
-            waiting.append(_used(inside, used, parts))
+            stack.append(_advance(inside, positions, parts))
 
 
 def _entries(folder: str) -> tuple[list[str], set[str]]:
-    """List a folder: all names, sorted, and those that are folders. Plain strings, as there may be very many."""
+    """Return the sorted names in a folder, and those that are folders."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -119,29 +118,33 @@ def _joined(folder: str, names: list[str], folders: set[str]) -> Iterator[tuple[
 
 
 def _is_image(path: str) -> bool:
-    if os.path.splitext(path)[1].lower() in images.SUFFIXES:
+    if os.path.splitext(path)[1].lower() in decode.SUFFIXES:
         return True
     try:
-        return stat.S_ISREG(os.stat(path).st_mode) and images.is_image(path)  # a pipe is not opened
+        return stat.S_ISREG(os.stat(path).st_mode) and decode.is_image(path)  # a pipe is not opened
     except OSError:
         return False
 
 
-def _used(
-    inside: Iterator[tuple[str, bool]], used: Set[int], parts: list[str]
+def _advance(
+    inside: Iterator[tuple[str, bool]], positions: Set[int], parts: list[str]
 ) -> Iterator[tuple[str, bool, frozenset[int]]]:
     for path, is_folder in inside:
         name = os.path.basename(path)
-        yield path, is_folder, _skipping({at + (parts[at] != "**") for at in used if _fits(name, parts[at])}, parts)
+        yield (
+            path,
+            is_folder,
+            _skip_globstars({at + (parts[at] != "**") for at in positions if _matches(name, parts[at])}, parts),
+        )
 
 
-def _fits(name: str, part: str) -> bool:
+def _matches(name: str, part: str) -> bool:
     return (part == "**" or fnmatch(name, part)) and (part.startswith(".") or not name.startswith("."))
 
 
-def _skipping(used: set[int], parts: list[str]) -> frozenset[int]:
-    """Let each `**` stand for no folder, too."""
+def _skip_globstars(positions: set[int], parts: list[str]) -> frozenset[int]:
+    """Let each `**` also match no folder at all."""
     for at, part in enumerate(parts):
-        if part == "**" and at in used:
-            used.add(at + 1)
-    return frozenset(used)
+        if part == "**" and at in positions:
+            positions.add(at + 1)
+    return frozenset(positions)

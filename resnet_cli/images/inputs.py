@@ -1,148 +1,221 @@
-"""From what stands on the command line to the names of images, lazily; and from a name to its pixels."""
+"""From inputs to the names of images, lazily, and from a name to its pixels."""
 
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from resnet_cli import download, folders, images
-from resnet_cli.errors import ImageError, UsageError
-from resnet_cli.pretrained import Fit, Resizing
+from resnet_cli.errors import ImageError, ImageErrorKind, UsageError
+from resnet_cli.images import decode, folders, web
+from resnet_cli.network.preprocessing import Decoding
 
 STANDARD_INPUT = "-"
-MAX_STANDARD_INPUT = 256 << 20  # bytes; an endless pipe is no image
-MAX_NAME = 1 << 16  # bytes; beyond it, a list of names is something else
+MAX_STANDARD_INPUT = 256 << 20  # bytes; an endless pipe is not an image
+MAX_NAME = 1 << 16  # bytes; a file with a longer one is not a list of names
+
+ImageData = bytes | Image.Image | NDArray[np.uint8]  # an encoded file, a Pillow image, or RGB (height, width, 3)
+Source = str | os.PathLike[str] | ImageData | bytearray
 
 
-def find(names: Iterable[str], left_out: folders.LeftOut | None = None) -> Iterator[str]:
-    """Name the images behind the inputs, lazily: one folder at a time is listed.
+@dataclass(frozen=True, eq=False)
+class MemoryImage:
+    """An image in memory, with a name for its result."""
+
+    name: str
+    data: ImageData
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def find(names: Iterable[str], skipped: folders.Skipped | None = None) -> Iterator[str]:
+    """Yield the names of all input images lazily, listing one folder at a time.
+
+    - Files, URLs and `-` are yielded as they are, even if there is no image, so that every input gets a record.
+    - For a folder, every file that is an image by suffix or content is yielded, at any depth and sorted by name.
+      Hidden names are skipped, and a folder that links lead to again is walked only once. A folder without images, or
+      one that cannot be listed, is yielded itself, so that it gets a record.
+    - The matches of a pattern are yielded in the same order; a pattern without matches is yielded itself. The name of
+      an existing file is not a pattern.
 
     Args:
-        names: files, folders, patterns such as `photos/**/*.jpg`, http(s) addresses, and `-` for standard input.
-        left_out: counts what is left out of folders, up to date with what was yielded.
-
-    Yields:
-        A file, an address and `-` as they are, whether or not there is an image, so that every input gets a record. Of
-        a folder, at any depth and sorted by name, each file that is an image by suffix or by content; hidden names are
-        left out, a folder that links lead to again is walked once. A folder without images, or one that cannot be
-        listed, is yielded itself for `decode` to report. What matches a pattern stands in the same order, and a
-        pattern that nothing matches is yielded itself; a file of just this name is no pattern.
+        names: files, folders, patterns such as `photos/**/*.jpg`, http(s) URLs, and `-` for standard input.
+        skipped: counts what is skipped in folders.
     """
-    left_out = folders.LeftOut() if left_out is None else left_out
+    skipped = folders.Skipped() if skipped is None else skipped
     for name in names:
-        for path in _expanded(name):
+        for path in _expand(name):
             if path and os.path.isdir(path):
-                found = folders.walk(path, left_out)
+                found = folders.walk(path, skipped)
                 yield next(found, path)
                 yield from found
             else:
                 yield path
 
 
-def is_one(names: list[str]) -> bool:
-    """Tell whether inputs are certainly one image: a file, an address or standard input."""
-    return len(names) == 1 and not os.path.isdir(names[0]) and [*_expanded(names[0])] == names
-
-
-def decode(name: str, size: int, fit: Fit, resizing: Resizing = images.USUAL) -> NDArray[np.uint8]:
-    """Read the image that a name from `find` stands for.
+def find_sources(sources: Source | Iterable[Source]) -> Iterator[str | MemoryImage]:
+    """Yield the names of all input images, like `find`, and images in memory.
 
     Args:
-        name: a file, an http(s) address, or `-`.
-        size: side of the square in pixels.
-        fit: how the picture becomes square.
-        resizing: the network's wishes.
-
-    Returns:
-        RGB values from 0 to 255: (size, size, 3) uint8.
+        sources: one or several of: paths, folders, patterns, URLs; encoded images as bytes; Pillow images; uint8 arrays
+            (height, width, 3) in RGB. An image in memory is named after its position, such as `image 2`.
 
     Raises:
-        ImageError: as `images.decode` and `download.download` do.
+        UsageError: a source has another type, shape or dtype.
     """
-    if not name:  # which Path takes for the current folder
-        raise ImageError("not_found", "expected the name of an image, received an empty one")
-    if name == STANDARD_INPUT:
-        return images.decode_stream(_standard_input(), size, fit, resizing)
-    if download.is_address(name):
-        return images.decode_stream(download.download(name), size, fit, resizing)
-    return images.decode(name, size, fit, resizing)
+    single = isinstance(sources, str | os.PathLike | bytes | bytearray | Image.Image | np.ndarray)
+    several = isinstance(sources, Iterable) and not single
+    for number, source in enumerate(sources if several else [sources], 1):  # type: ignore[arg-type]
+        if isinstance(source, str | os.PathLike):
+            yield from find([os.fspath(source)])
+        else:
+            yield MemoryImage(f"image {number}", _checked(source))
 
 
-def listed(file: BufferedIOBase, nul: bool) -> Iterator[str]:
-    """Read names from a list, each as soon as it is complete.
+def _checked(source: object) -> ImageData:
+    match source:
+        case bytes() | Image.Image():
+            return source
+        case bytearray():
+            return bytes(source)
+        case np.ndarray(dtype=np.uint8, shape=(height, width, 3)) if height and width:
+            return source
+        case np.ndarray():
+            raise UsageError(f"expected a uint8 array (height, width, 3), got {source.dtype} {source.shape}")
+    raise UsageError(f"expected a path, bytes, a Pillow image or a uint8 array, got {type(source).__name__}")
+
+
+def is_single_image(names: list[str]) -> bool:
+    """Return whether inputs are certainly one image: a file, a URL or standard input."""
+    return len(names) == 1 and not os.path.isdir(names[0]) and [*_expand(names[0])] == names
+
+
+def read_pixels(source: str | MemoryImage, decoding: Decoding) -> decode.Pixels:
+    """Read an image that `find` or `find_sources` yielded: RGB from 0 to 255, (size, size, 3) uint8.
+
+    Raises:
+        ImageError: the image cannot be downloaded or decoded.
+    """
+    match source:
+        case MemoryImage(data=bytes(content)):
+            return decode.decode_stream(BytesIO(content), decoding)
+        case MemoryImage(data=Image.Image() as image):
+            return decode.decode_image(image, decoding)
+        case MemoryImage(data=array):
+            return decode.decode_image(Image.fromarray(array), decoding)  # type: ignore[arg-type]
+    if not source:  # Path would take it for the current folder
+        raise ImageError(ImageErrorKind.NOT_FOUND, "expected an image name, got an empty string")
+    if source == STANDARD_INPUT:
+        return decode.decode_stream(_standard_input(), decoding)
+    if web.is_url(source):
+        return decode.decode_stream(web.download(source), decoding)
+    return decode.decode_file(source, decoding)
+
+
+def all_names(arguments: list[str], files_from: str | None, *, null_separated: bool) -> Iterator[str]:
+    """Return the names on the command line, then those in a list.
+
+    Args:
+        arguments: names on the command line.
+        files_from: the list: a file, `-` for standard input, or None.
+        null_separated: whether names in the list end with NUL instead of a line break.
+
+    Raises:
+        UsageError: there are no names, the list cannot be read, or standard input is needed twice.
+    """
+    if files_from is None:
+        if null_separated:
+            raise UsageError("-0 only applies to --files-from; add --files-from FILE")
+        if not arguments:
+            raise UsageError("expected images, folders, patterns, URLs or -, got nothing")
+        if arguments.count(STANDARD_INPUT) > 1:
+            raise UsageError("standard input (-) is a single image and cannot be given more than once")
+        return iter(arguments)
+    if files_from == STANDARD_INPUT:
+        if STANDARD_INPUT in arguments:
+            raise UsageError("standard input cannot be both the list of names (--files-from -) and an image (-)")
+        return chain(arguments, _names_from_list(open(0, "rb", closefd=False), null_separated))
+    try:
+        file = open(files_from, "rb")  # noqa: SIM115 - it is read until the end of the run
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{files_from}: cannot read the list of names: {getattr(error, 'strerror', error)}") from error
+    return chain(arguments, _names_from_list(file, null_separated))
+
+
+def _names_from_list(file: BufferedIOBase, null_separated: bool) -> Iterator[str]:
+    """Yield the names in a list, in which `-` is a file like any other."""
+    return (f"./{name}" if name == STANDARD_INPUT else name for name in read_names(file, null_separated))
+
+
+def read_names(file: BufferedIOBase, null_separated: bool) -> Iterator[str]:
+    """Yield the non-empty names of a list, each as soon as it is complete.
 
     Args:
         file: the list, open for bytes; it may be an endless pipe.
-        nul: names end with NUL and are taken as they are; else each is a line. A line may end as on Windows, unless
-            there is a file whose name ends so.
-
-    Yields:
-        The names that are not empty.
+        null_separated: whether names end with NUL and are taken as they are. Otherwise each line is a name; it may end
+            as on Windows, unless a file has a name that ends so.
 
     Raises:
-        UsageError: this is no list of names.
+        UsageError: the file is not a list of names.
     """
-    end = b"\0" if nul else b"\n"
+    end = b"\0" if null_separated else b"\n"
     rest = b""
     while chunk := file.read1(1 << 16):
         *names, rest = (rest + chunk).split(end)
         if max(map(len, (rest, *names))) > MAX_NAME:
-            kind = "NUL-separated names" if nul else "a name a line"
-            raise UsageError(f"expected {kind}, received one of over {MAX_NAME:,} bytes")
-        yield from filter(None, (_name(name, nul) for name in names))
+            kind = "NUL-separated names" if null_separated else "one name per line"
+            raise UsageError(f"expected {kind}, got a name longer than {MAX_NAME:,} bytes")
+        yield from filter(None, (_name(name, null_separated) for name in names))
     if rest:
-        yield _name(rest, nul)
+        yield _name(rest, null_separated)
 
 
-def _name(raw: bytes, nul: bool) -> str:
-    if not nul and raw.endswith(b"\r") and not os.path.lexists(raw):
+def _name(raw: bytes, null_separated: bool) -> str:
+    if not null_separated and raw.endswith(b"\r") and not os.path.lexists(raw):
         raw = raw[:-1]
     return os.fsdecode(raw)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Read K/N, as in 2/8: the second of eight machines that share the work.
+    """Parse K/N, such as 2/8: the second of eight shards.
 
     Raises:
-        UsageError: it is not of this form, or K is not one of 1 to N.
+        UsageError: the text has another form, or K is not from 1 to N.
     """
     if match := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text):
         k, n = int(match[1]), int(match[2])
         if 1 <= k <= n:
             return k, n
-    raise UsageError(f"--shard takes K/N with K from 1 to N, as in 2/8, got {text!r}")
+    raise UsageError(f"--shard must be K/N with K from 1 to N, such as 2/8, got {text!r}")
 
 
 def shard(names: Iterable[str], k: int, n: int) -> Iterator[str]:
-    """Return every n-th of the images that were found, from the k-th on.
-
-    Args:
-        names: what `find` yields.
-        k: 1 to n.
-        n: machines that share the work.
-    """
+    """Yield shard k of n: every n-th name, starting with the k-th."""
     return islice(names, k - 1, None, n)
 
 
 def _standard_input() -> BytesIO:
     content = sys.stdin.buffer.read(MAX_STANDARD_INPUT + 1)
     if len(content) > MAX_STANDARD_INPUT:
-        raise ImageError("too_large", f"expected at most {MAX_STANDARD_INPUT >> 20} MiB on standard input, got more")
+        message = f"expected at most {MAX_STANDARD_INPUT >> 20} MiB on standard input, got more"
+        raise ImageError(ImageErrorKind.TOO_LARGE, message)
     return BytesIO(content)
 
 
-def _expanded(name: str) -> Iterator[str]:
-    """Yield what a pattern matches, and any other name as it is."""
-    if name == STANDARD_INPUT or download.is_address(name) or not folders.WILDCARD.search(name) or _exists(name):
+def _expand(name: str) -> Iterator[str]:
+    """Yield the matches of a pattern, or any other name as it is."""
+    if name == STANDARD_INPUT or web.is_url(name) or not folders.WILDCARD.search(name) or _exists(name):
         yield name
         return
-    # A file of the name "-" is not standard input.
-    matches = (f"./{path}" if path == STANDARD_INPUT else path for path in folders.matching(name))
+    # A file with the name "-" is not standard input.
+    matches = (f"./{path}" if path == STANDARD_INPUT else path for path in folders.sorted_glob(name))
     yield next(matches, name)
     yield from matches
 

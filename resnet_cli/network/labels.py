@@ -1,16 +1,12 @@
-"""Class tables, and the decoding of probabilities into labels."""
+"""Class labels: names and WordNet IDs (standard library only)."""
 
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from resnet_cli.errors import ModelError
 
-# Two ImageNet names stand for two classes each; WordNet 3.0's synonyms and hypernyms tell them apart.
+# Two ImageNet names each stand for two classes; the additions are from WordNet 3.0's synonyms and hypernyms.
 AMBIGUOUS = {
     "n02012849": "crane (bird)",
     "n03126707": "crane (machine)",
@@ -21,11 +17,11 @@ AMBIGUOUS = {
 
 @dataclass(frozen=True)
 class Label:
-    """One class.
+    """A class.
 
     Args:
-        name: its name as the training data gives it, such as `Labrador_retriever`.
-        wnid: its WordNet id, or None for a class that has none.
+        name: its name in the training data, such as `Labrador_retriever`.
+        wnid: its WordNet ID, or None if it has none.
     """
 
     name: str
@@ -37,22 +33,9 @@ class Label:
         return AMBIGUOUS.get(self.wnid or "", self.name.replace("_", " "))
 
 
-UNKNOWN = Label("unknown")  # the answer where none is probable enough
+UNKNOWN = Label("unknown")  # the prediction if no class is probable enough
 
 Labels = tuple[Label, ...]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One of the most probable classes of an image; `rank` counts from 1, `probability` is 0 to 1.
-
-    `index` is None for `UNKNOWN`, which is no class.
-    """
-
-    rank: int
-    index: int | None
-    label: Label
-    probability: float
 
 
 @cache
@@ -67,12 +50,12 @@ def imagenet() -> Labels:
 
 
 def default_labels(classes: int) -> Labels:
-    """Return ImageNet's labels for 1000 classes, else `class_0`, `class_1`, ..."""
+    """Return ImageNet's labels for 1000 classes, otherwise `class_0`, `class_1`, ..."""
     return imagenet() if classes == 1000 else tuple(Label(f"class_{i}") for i in range(classes))
 
 
 def folder_labels(folders: tuple[str, ...]) -> Labels:
-    """Return the labels of classes named by folders; ImageNet's WordNet ids get ImageNet's names."""
+    """Return labels named after folders; folders named by a WordNet ID get ImageNet's names."""
     names = {label.wnid: label.name for label in imagenet()}
     return tuple(Label(names[folder], folder) if folder in names else Label(folder) for folder in folders)
 
@@ -82,31 +65,16 @@ def to_list(labels: Labels) -> list[list[str | None]]:
     return [[label.name, label.wnid] for label in labels]
 
 
-def from_list(pairs: Any) -> Labels:
-    """Read what `to_list` wrote.
+def from_list(pairs: object) -> Labels:
+    """Read the result of `to_list`.
 
     Raises:
-        ModelError: it is something else.
+        ModelError: `pairs` is anything else.
     """
     try:
-        labels = tuple(Label(name, wnid) for name, wnid in pairs)
+        labels = tuple(Label(name, wnid) for name, wnid in pairs)  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
         raise ModelError("labels must be a list of [name, wnid] pairs") from error
     if not all(isinstance(label.name, str) and isinstance(label.wnid, str | None) for label in labels):
         raise ModelError("labels must be a list of [name, wnid] pairs of text")
     return labels
-
-
-def top_k(probabilities: NDArray[np.float32], labels: Labels, k: int) -> tuple[Prediction, ...]:
-    """Name the most probable classes of one image.
-
-    Args:
-        probabilities: shape (classes,), each 0 to 1.
-        labels: one a class.
-        k: how many; no more than there are classes are returned.
-
-    Returns:
-        The predictions, most probable first; of equal ones the lower index first.
-    """
-    best = np.argsort(-probabilities, kind="stable")[:k]
-    return tuple(Prediction(rank, int(i), labels[i], float(probabilities[i])) for rank, i in enumerate(best, start=1))

@@ -1,4 +1,4 @@
-"""The kinds of layers that a network is made of, and what each costs (standard library only)."""
+"""The types of layers of a ResNet, with their shapes, parameters and MACs (standard library only)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of a layer, named `layer/kernel`, shaped as Keras shapes it (kernels: HWIO)."""
+    """An array of a layer, named like `layer/kernel`, with its shape in Keras (kernels: HWIO)."""
 
     name: str
     shape: Shape
@@ -23,11 +23,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Op:
-    """One layer; what it computes is its class.
+    """A layer; its class defines what it computes.
 
     Args:
         name: unique name.
-        stage: the part of the network it stands in: stem, conv2, ..., head.
+        stage: the part of the network that contains it: stem, conv2, ..., head.
         inputs: names of the ops whose outputs it takes.
         input_shape: shape of one input without the batch: (height, width, channels) or (features,).
     """
@@ -39,7 +39,7 @@ class Op:
 
     @property
     def kind(self) -> str:
-        """The class's name, which is that of the Keras layer."""
+        """The class name, which is the name of the Keras layer."""
         return type(self).__name__
 
     @property
@@ -49,12 +49,12 @@ class Op:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The arrays it needs, in Keras's order."""
+        """Its arrays, in Keras's order."""
         return ()
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image (convolutions and the dense layer only)."""
+        """Multiply-accumulates per image, of convolutions and the dense layer only."""
         return 0
 
 
@@ -64,7 +64,7 @@ class InputLayer(Op):
 
 @dataclass(frozen=True)
 class ZeroPadding2D(Op):
-    """Adds `padding` pixels of zero on each side."""
+    """Zero padding of `padding` pixels on each side."""
 
     padding: int
 
@@ -77,10 +77,7 @@ class ZeroPadding2D(Op):
 
 @dataclass(frozen=True)
 class Conv2D(Op):
-    """A convolution; `padding` pixels of zero are added on each side.
-
-    Each of `groups` of filters sees its own share of the channels.
-    """
+    """A convolution with zero padding of `padding` pixels on each side, in `groups` groups of channels."""
 
     filters: int
     kernel_size: int
@@ -104,19 +101,19 @@ class Conv2D(Op):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image."""
+        """Multiply-accumulates per image."""
         return prod(self.output_shape) * self.kernel_size**2 * (self.input_shape[-1] // self.groups)
 
 
 @dataclass(frozen=True)
 class BatchNormalization(Op):
-    """gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta, a channel at a time."""
+    """gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta, per channel."""
 
     epsilon: float
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Scale, shift and the statistics of the training data."""
+        """Scale, shift, and mean and variance of the training data."""
         trainable = {"gamma": True, "beta": True, "moving_mean": False, "moving_variance": False}
         return tuple(Parameter(f"{self.name}/{key}", self.input_shape[-1:], flag) for key, flag in trainable.items())
 
@@ -141,7 +138,7 @@ class MaxPooling2D(Op):
 
 @dataclass(frozen=True)
 class AveragePooling2D(Op):
-    """The mean of each `pool_size` square; at the edge, of the part of it that is there."""
+    """The mean of each `pool_size` square; at the edge, of its part inside the image."""
 
     pool_size: int
     stride: int
@@ -168,7 +165,7 @@ class GlobalAveragePooling2D(Op):
 
 @dataclass(frozen=True)
 class Dense(Op):
-    """A fully connected layer with bias, and softmax."""
+    """A fully connected layer with bias, followed by softmax."""
 
     units: int
 
@@ -187,13 +184,13 @@ class Dense(Op):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image."""
+        """Multiply-accumulates per image."""
         return self.input_shape[0] * self.units
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What ops cost together: values of all and of trainable parameters, multiply-accumulates for one image."""
+    """The cost of ops: parameters, trainable parameters, and multiply-accumulates per image."""
 
     parameters: int
     trainable: int
@@ -201,7 +198,7 @@ class Totals:
 
 
 def totals(ops: Iterable[Op]) -> Totals:
-    """Add up what ops cost."""
+    """Return the total cost of ops."""
     ops = list(ops)
     parameters = [parameter for op in ops for parameter in op.parameters]
     return Totals(

@@ -1,28 +1,28 @@
-"""What a file of weights says of itself (importing it needs no file format's library)."""
+"""Metadata of a weights file (importable without any file-format library)."""
 
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from resnet_cli import labels as label_tables
-from resnet_cli.architecture import Architecture
 from resnet_cli.errors import ModelError, ResnetError
-from resnet_cli.labels import Labels
-from resnet_cli.pretrained import Preprocessing
+from resnet_cli.network import labels as label_tables
+from resnet_cli.network.architecture import Architecture
+from resnet_cli.network.labels import Labels
+from resnet_cli.network.preprocessing import Decoding, Fit, Preprocessing
 
-METADATA_KEY = "resnet_cli"  # under which files hold it
+METADATA_KEY = "resnet_cli"  # its name in files
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file of weights says of itself.
+    """The description of a network that its weights file contains.
 
     Args:
         architecture: the network.
-        labels: one a class.
-        preprocessing: what the network wants done to pixels.
-        temperature: divides the logits, so that probabilities are as often right as they say.
-        training: how it was trained and what came of it, ready for JSON; empty where nothing is known.
+        labels: one per class.
+        preprocessing: the input that the network expects.
+        temperature: divides the logits, so that probabilities match accuracies.
+        training: recipe and results of the training, ready for JSON; empty if unknown.
     """
 
     architecture: Architecture
@@ -32,7 +32,7 @@ class Metadata:
     training: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Return it as one JSON object."""
+        """Return one JSON object."""
         fields = {
             "architecture": self.architecture.to_dict(),
             "labels": label_tables.to_list(self.labels),
@@ -44,10 +44,10 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str) -> "Metadata":
-        """Read what `to_json` wrote.
+        """Read the result of `to_json`.
 
         Raises:
-            ModelError: a part is missing, is not what it should be, or does not fit the others.
+            ModelError: a part is missing or invalid, or contradicts the others.
         """
         try:
             fields = json.loads(text)
@@ -66,3 +66,7 @@ class Metadata:
         if not 0 < metadata.temperature < float("inf"):
             raise ModelError(f"the metadata's temperature must be above zero, got {metadata.temperature}")
         return metadata
+
+    def decoding(self, fit: Fit = Fit.CROP) -> Decoding:
+        """Return how to turn an image into the network's input pixels."""
+        return Decoding(self.architecture.image_size, fit, self.preprocessing.resizing)

@@ -12,63 +12,62 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from resnet_cli import files, interrupts
 from resnet_cli.errors import UsageError
-from resnet_cli.predict import Record
+from resnet_cli.system import atomic, interrupts
+from resnet_cli.tasks.results import Result
 
 NAMES_AT_ONCE = 10_000
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[Record], Record]]:
-    """Write features to a file that appears under its name when all are there.
+def open_features(path: Path) -> Iterator[Callable[[Result], Result]]:
+    """Write features to a file that appears when all are complete.
 
     Args:
-        path: the file, NPZ: `features`, float32 (images, channels), and `names`, text (images,), of the images that
-            could be read.
+        path: the NPZ file: `features`, float32 (images, channels), and `names`, text (images,), of all readable images.
 
     Yields:
-        What takes a record, and returns it.
+        A function that adds a result, and returns it.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    files.remove_unfinished(path)
+    atomic.remove_leftovers(path)
     count = longest = channels = 0
     with ExitStack() as stack:
-        with interrupts.whole():
-            unfinished = stack.enter_context(files.replacing(path))
-        # As they come; NumPy's format wants their number first, and all names as wide as the widest.
-        names, rows = (stack.enter_context(TemporaryFile(dir=unfinished.parent)) for _ in range(2))
+        with interrupts.defer_signals():
+            temporary = stack.enter_context(atomic.atomic_write(path))
+        # Buffered on disk: the .npy header needs their number first, and the width of the longest name.
+        names, rows = (stack.enter_context(TemporaryFile(dir=temporary.parent)) for _ in range(2))
 
-        def add(record: Record) -> Record:
+        def add(result: Result) -> Result:
             nonlocal count, longest, channels
-            if record.features is not None:
+            if result.features is not None:
                 try:
-                    rows.write(record.features.astype("<f4").tobytes())
-                    names.write(record.image.encode("utf-8", "surrogatepass") + b"\0")
+                    rows.write(result.features.astype("<f4").tobytes())
+                    names.write(result.image.encode("utf-8", "surrogatepass") + b"\0")
                 except OSError as error:
                     raise UsageError(f"cannot write {path}: {error.strerror}") from error
-                count, longest, channels = count + 1, max(longest, len(record.image)), len(record.features)
-            return record
+                count, longest, channels = count + 1, max(longest, len(result.image)), len(result.features)
+            return result
 
         yield add
-        with zipfile.ZipFile(unfinished, "w") as archive:
+        with zipfile.ZipFile(temporary, "w") as archive:
             with _member(archive, "features", (count, channels), "<f4") as member:
                 rows.seek(0)
                 shutil.copyfileobj(rows, member)
             with _member(archive, "names", (count,), f"<U{max(1, longest)}") as member:
                 names.seek(0)
-                coming = _names(names)
-                while some := list(islice(coming, NAMES_AT_ONCE)):
-                    member.write(np.array(some, f"<U{longest}").tobytes())
+                remaining = _names(names)
+                while batch := list(islice(remaining, NAMES_AT_ONCE)):
+                    member.write(np.array(batch, f"<U{longest}").tobytes())
 
 
 @contextmanager
 def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str) -> Iterator[BinaryIO]:
-    """Open an array of an NPZ file for its content."""
+    """Open an array of an NPZ file for writing."""
     about = zipfile.ZipInfo(f"{name}.npy")
-    about.compress_type = zipfile.ZIP_DEFLATED if "U" in dtype else zipfile.ZIP_STORED  # names are mostly zeros
+    about.compress_type = zipfile.ZIP_DEFLATED if "U" in dtype else zipfile.ZIP_STORED  # names are padded with zeros
     with archive.open(about, "w", force_zip64=True) as member:
         npy.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})
         yield member  # type: ignore[misc]
@@ -77,5 +76,5 @@ def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: 
 def _names(file: BinaryIO) -> Iterator[str]:
     rest = b""
     while chunk := file.read(1 << 16):
-        *whole, rest = (rest + chunk).split(b"\0")
-        yield from (name.decode("utf-8", "surrogatepass") for name in whole)
+        *names, rest = (rest + chunk).split(b"\0")
+        yield from (name.decode("utf-8", "surrogatepass") for name in names)

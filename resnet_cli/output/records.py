@@ -5,63 +5,39 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from resnet_cli.errors import UsageError
-from resnet_cli.terminal import printable
+from resnet_cli.output.terminal import printable, safe_json
 
 if TYPE_CHECKING:
-    from resnet_cli.predict import Record
+    from resnet_cli.tasks.results import Result
 
 CSV_COLUMNS = ("image", "rank", "index", "wnid", "label", "probability", "error")
 
 
-def fields(record: "Record") -> dict[str, Any]:
-    """Return a record as the JSON object that docs/record.schema.json describes."""
-    common: dict[str, Any] = {"image": record.image, "model": record.model, "weights": record.weights}
-    if record.error:
-        return common | {"error": {"kind": record.error.kind, "message": str(record.error)}}
-    predictions = [
-        {
-            "rank": prediction.rank,
-            "index": prediction.index,
-            "wnid": prediction.label.wnid,
-            "label": prediction.label.name,
-            "probability": float(f"{prediction.probability:.5g}"),
-        }
-        for prediction in record.predictions
-    ]
-    return common | {"predictions": predictions}
+def json_line(result: "Result") -> str:
+    """Return a result as a line of JSON."""
+    return safe_json(result.to_dict()) + "\n"
 
 
-def safe_json(value: object) -> str:
-    """Return one line of JSON with unsafe characters escaped as JSON does."""
-    return printable(json.dumps(value, ensure_ascii=False))
+def json_item(result: "Result") -> str:
+    """Return a result as an item of a JSON array."""
+    return "\n" + safe_json(result.to_dict())
 
 
-def json_line(record: "Record") -> str:
-    """Return a record as a line of JSON."""
-    return safe_json(fields(record)) + "\n"
+def csv_rows(result: "Result") -> str:
+    r"""Return a result as rows of CSV: one per prediction, or one for a failure.
 
-
-def json_item(record: "Record") -> str:
-    """Return a record as an item of a JSON array."""
-    return "\n" + safe_json(fields(record))
-
-
-def csv_rows(record: "Record") -> str:
-    r"""Return a record as rows of CSV, one a prediction or one for the failure.
-
-    Text is escaped as in JSON, without the quotes around it: `\uXXXX`, and `\\` for a backslash.
+    Text is escaped as in JSON, but without quotes: `\uXXXX`, and `\\` for a backslash.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if record.error:
-        error = f"{record.error.kind}: {record.error}"
-        writer.writerow([_escaped(record.image), *[""] * (len(CSV_COLUMNS) - 2), _escaped(error)])
-    for prediction in fields(record).get("predictions", ()):
-        cells = [_escaped(value) if isinstance(value, str) else value for value in prediction.values()]
-        writer.writerow([_escaped(record.image), *cells, ""])
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    if result.error:
+        writer.writerow({"image": _escaped(result.image), "error": _escaped(f"{result.error.kind}: {result.error}")})
+    for prediction in result.to_dict().get("predictions", ()):
+        cells = {name: _escaped(value) if isinstance(value, str) else value for name, value in prediction.items()}
+        writer.writerow({"image": _escaped(result.image), **cells})
     return text.getvalue()
 
 
@@ -74,35 +50,29 @@ def _unescaped(cell: str) -> str:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A whole record that an earlier run has written.
+class ExistingRecord:
+    """A complete record from an earlier run.
 
     Args:
-        image: its name.
+        image: name of the image.
         failed: whether it is the record of a failure.
-        predictions: how many it has; None for a failure and for an unknown, which have one form.
-        end: where it ends, in bytes from the start of the file.
-        made_by: what the record says of its making, by name.
+        predictions: number of predictions; None for a failure and for `unknown`, which always have one.
+        end: where the record ends, in bytes from the start of the file.
+        provenance: the model and the weights that the record names.
     """
 
     image: str
     failed: bool
     predictions: int | None
     end: int
-    made_by: dict[str, str]
+    provenance: dict[str, str]
 
 
-def read_json_lines(file: BinaryIO) -> Iterator[Written]:
-    """Read whole records of JSON lines.
-
-    Args:
-        file: at its start.
-
-    Yields:
-        The records, up to the end or to a torn last line.
+def read_json_lines(file: BinaryIO) -> Iterator[ExistingRecord]:
+    """Yield the complete records of a JSON Lines file, up to its end or to an incomplete last line.
 
     Raises:
-        UsageError: a line is no record.
+        UsageError: a line is not a record.
     """
     end = 0
     for number, line in enumerate(file, 1):
@@ -111,26 +81,23 @@ def read_json_lines(file: BinaryIO) -> Iterator[Written]:
         end += len(line)
         try:
             record = json.loads(line)
-            made_by = {name: str(record[name]) for name in ("model", "weights")}
+            provenance = {name: str(record[name]) for name in ("model", "weights")}
             predictions = record.get("predictions")
             fixed = "error" in record or predictions[0]["index"] is None
-            yield Written(record["image"], "error" in record, None if fixed else len(predictions), end, made_by)
+            yield ExistingRecord(
+                record["image"], "error" in record, None if fixed else len(predictions), end, provenance
+            )
         except (ValueError, TypeError, LookupError) as error:
             raise UsageError(f"line {number} is not a record") from error
 
 
-def read_csv(file: BinaryIO) -> Iterator[Written]:
-    """Read whole records of CSV.
+def read_csv(file: BinaryIO) -> Iterator[ExistingRecord]:
+    """Yield the complete records of a CSV file, up to its end or to an incomplete last row.
 
-    Args:
-        file: at its start.
-
-    Yields:
-        The records, up to the end or to a torn last row. Whether the last one has all its rows, only who knows how
-        many predictions there are can tell.
+    The last record may lack rows, because only the caller knows the number of predictions.
 
     Raises:
-        UsageError: a row is no part of a record.
+        UsageError: a row is not part of a record.
     """
     end = 0
 
@@ -143,7 +110,7 @@ def read_csv(file: BinaryIO) -> Iterator[Written]:
             yield line.decode()
 
     rows = csv.reader(lines(), strict=True)
-    record: Written | None = None
+    record: ExistingRecord | None = None
     try:
         if (header := next(rows, None)) and tuple(header) != CSV_COLUMNS:
             raise UsageError(f"expected the columns {','.join(CSV_COLUMNS)}")
@@ -151,9 +118,9 @@ def read_csv(file: BinaryIO) -> Iterator[Written]:
             if error or rank == "1":
                 if record:
                     yield record
-                record = Written(_unescaped(name), bool(error), None if error or not index else 1, end, {})
+                record = ExistingRecord(_unescaped(name), bool(error), None if error or not index else 1, end, {})
             elif record and record.predictions and int(rank) == record.predictions + 1:
-                record = Written(record.image, False, int(rank), end, {})
+                record = ExistingRecord(record.image, False, int(rank), end, {})
             else:
                 raise ValueError
     except (ValueError, csv.Error) as error:
@@ -163,27 +130,27 @@ def read_csv(file: BinaryIO) -> Iterator[Written]:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How records become text, and how they are read back where a cut-off run can be gone on with.
+class RecordFormat:
+    """How to write records as text, and how to read them back to resume a run.
 
     Args:
-        text: writes a record.
-        begin: stands before all records.
-        between: stands between two records.
-        end: stands after all records.
-        read: reads the whole records of a file; None where a record does not stand for itself.
+        text: returns a result as text.
+        header: written before all records.
+        separator: written between two records.
+        footer: written after all records.
+        read: yields the complete records of a file; None if a run in this format cannot be resumed.
     """
 
-    text: Callable[["Record"], str]
-    begin: str = ""
-    between: str = ""
-    end: str = ""
-    read: Callable[[BinaryIO], Iterator[Written]] | None = None
+    text: Callable[["Result"], str]
+    header: str = ""
+    separator: str = ""
+    footer: str = ""
+    read: Callable[[BinaryIO], Iterator[ExistingRecord]] | None = None
 
 
-LAYOUTS = {
-    "json": Layout(json_item, "[", ",", "\n]\n"),
-    "jsonl": Layout(json_line, read=read_json_lines),
-    "csv": Layout(csv_rows, ",".join(CSV_COLUMNS) + "\n", read=read_csv),
+RECORD_FORMATS = {
+    "json": RecordFormat(json_item, "[", ",", "\n]\n"),
+    "jsonl": RecordFormat(json_line, read=read_json_lines),
+    "csv": RecordFormat(csv_rows, ",".join(CSV_COLUMNS) + "\n", read=read_csv),
 }
-RESUMABLE = tuple(name for name, layout in LAYOUTS.items() if layout.read)
+RESUMABLE = tuple(name for name, record_format in RECORD_FORMATS.items() if record_format.read)

@@ -1,11 +1,10 @@
-"""Writing files so that a half-written one never stands under its final name (standard library only)."""
+"""Atomic writing: a half-written file never has its final name (standard library only)."""
 
 import csv
 import glob
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,12 +16,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PREFIX = ".resnet-"  # of the folders in which unfinished files stand
-STALE_SECONDS = 3600  # a download that has written nothing for so long is over
+PREFIX = ".resnet-"  # of the folders that contain temporary files
 
 
-def check(path: Path) -> None:
-    """Refuse a name under which no file can stand, before the work that is to fill it.
+def check_writable(path: Path) -> None:
+    """Check that a file can have this name, before the work that fills it.
 
     Raises:
         UsageError: it is a folder, or its folder does not exist.
@@ -32,30 +30,30 @@ def check(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *companions: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder, of the same suffix, whose file is moved to `path` in the end.
+def atomic_write(path: Path, *companions: Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix; on success, its file is moved to `path`.
 
     Args:
-        path: the final name; a file of that name is replaced.
-        companions: final names, in the same folder, of what is written beside the temporary name; they are moved
-            before it, so that it never stands there alone.
+        path: the final name; an existing file is replaced.
+        companions: final names, in the same folder, of files to write next to the temporary path. They are moved first,
+            so that `path` never exists without them.
 
     Raises:
-        UsageError: the folder does not exist, or nothing can be written there.
+        UsageError: the folder does not exist, or cannot be written to.
     """
     for final in (path, *companions):
-        check(final)
+        check_writable(final)
     try:
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=path.parent) as folder, _claimed(Path(folder)):
-            unfinished = Path(folder) / path.name
-            yield unfinished
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=path.parent) as folder, _try_lock(Path(folder)):
+            temporary = Path(folder) / path.name
+            yield temporary
             for final in (path, *companions):
-                with unfinished.with_name(final.name).open("rb+") as file:
-                    os.fsync(file)  # or a power cut may leave an empty file under the final name
+                with temporary.with_name(final.name).open("rb+") as file:
+                    os.fsync(file)  # or a power cut could leave an empty file
             for companion in companions:
-                unfinished.with_name(companion.name).replace(companion)
+                temporary.with_name(companion.name).replace(companion)
             try:
-                unfinished.replace(path)
+                temporary.replace(path)
             except OSError:
                 for companion in companions:
                     companion.unlink()
@@ -64,59 +62,41 @@ def replacing(path: Path, *companions: Path) -> Iterator[Path]:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of unfinished files, and nothing that a living one still writes.
+def remove_leftovers(path: Path) -> None:
+    """Delete temporary files of killed processes; running ones hold a lock on theirs.
 
     Args:
         path: the final name.
     """
-    for unfinished in path.parent.glob(f"{PREFIX}*/{glob.escape(path.name)}"):
-        with _claimed(unfinished.parent) as claimed:
-            if claimed:
-                shutil.rmtree(unfinished.parent, ignore_errors=True)
-
-
-def remove_stale(downloads: Iterable[Path]) -> None:
-    """Remove unfinished downloads of killed processes, told by their age, as libraries do not hold what they write.
-
-    Args:
-        downloads: unfinished files.
-    """
-    for path in downloads:
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink()
+    for temporary in path.parent.glob(f"{PREFIX}*/{glob.escape(path.name)}"):
+        with _try_lock(temporary.parent) as locked:
+            if locked:
+                shutil.rmtree(temporary.parent, ignore_errors=True)
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Hold a folder, which ends with the process, and say whether nobody else holds it and it could be held."""
+def _try_lock(folder: Path) -> Iterator[bool]:
+    """Try to lock a folder; yield whether that succeeded. The system releases the lock if the process is killed."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows, or the folder is gone
+    except OSError:  # on Windows, or if the folder is gone
         yield False
         return
     try:
-        claimed = False
-        with suppress(OSError):  # held by another process, or a network's file system that cannot
+        locked = False
+        with suppress(OSError):  # another process holds it, or the file system has no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            claimed = True
-        yield claimed
+            locked = True
+        yield locked
     finally:
         os.close(descriptor)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a table.
-
-    Args:
-        path: the file; one of that name is replaced.
-        header: names of the columns.
-        rows: their values.
-    """
+    """Write a table as CSV; an existing file is replaced."""
     with (
-        replacing(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)
         writer.writerow(header)

@@ -1,6 +1,6 @@
-"""The cache folder: what is remembered of files, compiled networks within a limit, and what all of it takes.
+"""The cache folder: cached facts about files, and compiled networks up to a size limit.
 
-Everything here only saves time: a cache that cannot be read or written costs the answer nothing.
+The cache only saves time: if it cannot be read or written, results are the same.
 """
 
 import hashlib
@@ -16,111 +16,112 @@ from typing import Any
 
 import platformdirs
 
-from resnet_cli import files
 from resnet_cli.errors import ResnetError, UsageError
+from resnet_cli.system import atomic
 
-PARTS = ("weights", "compiled", "remembered")  # folders of the cache folder
-COMPILED_LIMIT = 2_000_000_000  # bytes of compiled networks; those not used for longest go first
-FRESH_SECONDS = 0.1  # a file changed this shortly ago may change again within one tick of the file system's clock
+PARTS = ("weights", "compiled", "remembered")  # subfolders of the cache folder
+COMPILED_LIMIT = 2_000_000_000  # bytes of compiled networks; the least recently used are deleted first
+CLOCK_TICK_SECONDS = 0.1  # a file changed this recently could change again without a new timestamp
 
 
 def cache_dir() -> Path:
-    """Return the folder of everything kept between runs: `RESNET_CACHE_DIR`, else the platform's."""
+    """Return the cache folder: `RESNET_CACHE_DIR`, otherwise the platform's."""
     named = os.environ.get("RESNET_CACHE_DIR")
     return (Path(named) if named else platformdirs.user_cache_path("resnet-cli")).absolute()
 
 
-def remembered(path: Path, what: str, compute: Callable[[Path], Any], *, anew: bool = False) -> Any:
-    """Return what `compute` says of a file, computed once as long as the file is untouched.
+def cached_value(path: Path, what: str, compute: Callable[[Path], Any], *, refresh: bool = False) -> Any:
+    """Return `compute(path)`, cached until the file changes.
 
-    Size, time of the last change and inode tell whether it is, as they do for git's index: hashing 100 MB on every
-    start would take as long as the answer itself.
+    Size, modification time and inode show a change, as in git's index: hashing 100 MB on every start would take as long
+    as the prediction itself.
 
     Args:
         path: the file.
         what: name of the value.
-        compute: gives the value, ready for JSON.
-        anew: compute it in any case.
+        compute: computes the value, ready for JSON.
+        refresh: whether to compute it in any case.
 
     Raises:
-        OSError: there is no such file.
+        OSError: the file does not exist.
     """
     path = Path(os.path.realpath(path))
-    note = cache_dir() / "remembered" / f"{_hash(os.fsencode(path))}.json"
-    state = _state(path)
+    entry = cache_dir() / "remembered" / f"{_hash(os.fsencode(path))}.json"
+    state = _fingerprint(path)
     values: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(note.read_text("utf-8"))
+        known = json.loads(entry.read_text("utf-8"))
         values = dict(known["values"]) if known["state"] == state else {}
-    if anew or what not in values:
+    if refresh or what not in values:
         values[what] = compute(path)
-        if state == _state(path) and abs(time.time() - state[1] / 1e9) > FRESH_SECONDS:
+        if state == _fingerprint(path) and abs(time.time() - state[1] / 1e9) > CLOCK_TICK_SECONDS:
             with suppress(OSError, UsageError):
-                _write(note, json.dumps({"state": state, "values": values}).encode())
+                _write(entry, json.dumps({"state": state, "values": values}).encode())
     return values[what]
 
 
-def digest(path: Path, algorithm: str = "sha256", *, anew: bool = False) -> str:
-    """Return the hash of a file's content in hexadecimal digits.
+def digest(path: Path, algorithm: str = "sha256", *, refresh: bool = False) -> str:
+    """Return the hash of a file's content in hexadecimal.
 
     Args:
         path: the file.
-        algorithm: a name that `hashlib.new` knows.
-        anew: read the file in any case; a disk may have damaged it unnoticed.
+        algorithm: a name that `hashlib.new` accepts.
+        refresh: whether to read the file in any case, to find damage on the disk.
 
     Raises:
         OSError: the file cannot be read.
     """
-
-    def compute(file: Path) -> str:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-
-    return str(remembered(path, algorithm, compute, anew=anew))
+    return str(cached_value(path, algorithm, lambda file: hash_file(file, algorithm), refresh=refresh))
 
 
-def find_compiled(key: Any) -> Path | None:
-    """Return a compiled network, or None where there is none or it is damaged.
+def hash_file(path: Path, algorithm: str) -> str:
+    """Read a file and return the hash of its content in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def find_compiled(key: object) -> Path | None:
+    """Return a compiled network, or None if there is none or it is damaged.
 
     Args:
-        key: everything that it follows from, ready for JSON.
+        key: everything that it depends on, ready for JSON.
     """
     for path in _folder("compiled").glob(f"{_key(key)}-*.blob"):
         with suppress(OSError):
-            if path.stem.endswith(f"-{digest(path)[:32]}"):  # an entry is named by what it follows from and what it is
+            if path.stem.endswith(f"-{digest(path)[:32]}"):  # the name contains the hash of the content
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
                 return path
             path.unlink()
     return None
 
 
-def keep_compiled(key: Any, content: bytes) -> Path:
-    """Store a compiled network, and drop those not used for longest where all take more than `COMPILED_LIMIT`.
+def save_compiled(key: object, content: bytes) -> Path:
+    """Save a compiled network and return its path; delete the least recently used ones above `COMPILED_LIMIT`.
 
     Args:
-        key: everything that it follows from, ready for JSON.
+        key: everything that it depends on, ready for JSON.
         content: the network.
 
-    Returns:
-        Its file.
-
     Raises:
-        OSError: the cache folder cannot be written.
-        UsageError: likewise.
+        OSError, UsageError: the cache folder cannot be written to.
     """
     path = _folder("compiled") / f"{_key(key)}-{_hash(content)}.blob"
     _write(path, content)
-    kept = 0
+    total = 0
     for entry in sorted(path.parent.glob("*.blob"), key=lambda entry: -entry.stat().st_atime_ns):
-        kept += entry.stat().st_size
-        if kept > COMPILED_LIMIT and entry != path:
+        total += entry.stat().st_size
+        if total > COMPILED_LIMIT and entry != path:
             entry.unlink(missing_ok=True)
     return path
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a folder of the cache folder takes."""
+    """A subfolder of the cache folder, with its number of files and their size."""
 
     name: str
     path: Path
@@ -129,7 +130,7 @@ class Part:
 
 
 def info() -> tuple[Part, ...]:
-    """Return what is in the cache folder, a part a folder."""
+    """Return the parts of the cache folder."""
     parts = []
     for name in PARTS:
         sizes = [path.stat().st_size for path in _folder(name).rglob("*") if path.is_file()]
@@ -138,20 +139,17 @@ def info() -> tuple[Part, ...]:
 
 
 def clear(names: tuple[str, ...]) -> tuple[Part, ...]:
-    """Delete parts of the cache folder.
+    """Delete parts of the cache folder and return what they contained.
 
     Args:
-        names: which of `PARTS`.
-
-    Returns:
-        What was deleted.
+        names: some of `PARTS`.
 
     Raises:
         UsageError: there is no such part.
-        ResnetError: something cannot be deleted.
+        ResnetError: a file cannot be deleted.
     """
     if unknown := [name for name in names if name not in PARTS]:
-        raise UsageError(f"parts of the cache are {', '.join(PARTS)}, got {unknown[0]!r}")
+        raise UsageError(f"the cache part must be one of {', '.join(PARTS)}, got {unknown[0]!r}")
     cleared = tuple(part for part in info() if part.name in names)
     for part in cleared:
         try:
@@ -169,11 +167,11 @@ def _folder(name: str) -> Path:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as unfinished:
-        unfinished.write_bytes(content)
+    with atomic.atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
-def _key(key: Any) -> str:
+def _key(key: object) -> str:
     return _hash(json.dumps(key, sort_keys=True).encode())
 
 
@@ -181,6 +179,6 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def _state(path: Path) -> list[int]:
+def _fingerprint(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]

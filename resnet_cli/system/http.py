@@ -1,101 +1,144 @@
-"""What everything that uses the network shares: whether it may, how long it waits, and errors in words."""
+"""Shared network code: offline mode, timeouts, downloads and error messages."""
 
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from resnet_cli.errors import ModelError
+from resnet_cli.system.background import in_thread
+from resnet_cli.system.progress import Progress
 
 T = TypeVar("T")
 
+CHUNK = 2**14  # bytes per read
+CONNECT_SECONDS = 3.0  # per address of a host
+STALL_SECONDS = 5.0  # between two reads of a response
+
+
+class TransientError(Exception):
+    """A download that may succeed if it is tried again."""
+
 
 def offline() -> bool:
-    """Tell whether `RESNET_OFFLINE` forbids the network."""
+    """Return whether `RESNET_OFFLINE` forbids network access."""
     return os.environ.get("RESNET_OFFLINE", "") not in ("", "0")
 
 
-def without_password(address: str) -> str:
-    """Return an address that may be shown."""
-    return re.sub(r"^(\w+://)?[^/@]*@", r"\1", address)
+def redact_password(url: str) -> str:
+    """Return a URL without its user name and password."""
+    return re.sub(r"^(\w+://)?[^/@]*@", r"\1", url)
 
 
-def host(address: str) -> str:
-    """Return the host of an address, with its port."""
-    return without_password(address).partition("//")[2].partition("/")[0] or address
+def host(url: str) -> str:
+    """Return the host of a URL, with its port."""
+    return redact_password(url).partition("//")[2].partition("/")[0] or url
 
 
-class Patience:
-    """How long a server is waited for, over all attempts; it works in threads, as getaddrinfo has no timeout."""
+class Watchdog:
+    """Timeouts that cover all attempts of a download; work runs in a thread because getaddrinfo has no timeout.
+
+    Args:
+        seconds: total time to wait for the first heartbeat of each attempt.
+        stall: seconds between two heartbeats; None if the work has its own timeout.
+    """
 
     def __init__(self, seconds: float, stall: float | None = None) -> None:
-        """Set the limits.
-
-        Args:
-            seconds: all waiting for the first sign of an answer.
-            stall: seconds between two signs, None where the work itself sees to that.
-        """
         self._seconds, self._stall = seconds, stall
 
     def watch(
-        self, work: Callable[[Callable[[], None]], T], host: str, elsewhere: Callable[[], bool] = lambda: False
+        self, work: Callable[[Callable[[], None]], T], host: str, is_progressing: Callable[[], bool] = lambda: False
     ) -> T:
-        """Return what `work` returns.
+        """Return the result of `work`.
 
         Args:
-            work: is given a function to call at each sign of an answer; it raises once patience is over.
-            host: whom the work waits for.
-            elsewhere: tells whether, so far without a sign, it waits for another process that gets on.
+            work: receives a heartbeat function to call whenever data arrives; it raises after a timeout.
+            host: the server, for the error message.
+            is_progressing: called while there is no heartbeat; whether another process is making progress instead.
 
         Raises:
-            ModelError: patience is over; the thread is given up.
+            ModelError: on a timeout; the thread is abandoned.
         """
-        heard, ended, given_up = threading.Event(), threading.Event(), threading.Event()
-        results, errors = list[T](), list[BaseException]()
+        heard, given_up = threading.Event(), threading.Event()
 
-        def sign() -> None:
+        def heartbeat() -> None:
             if given_up.is_set():
                 raise TimeoutError
             heard.set()
 
-        def expect(seconds: float | None, elsewhere: Callable[[], bool] = lambda: False) -> None:
+        def expect(seconds: float | None, is_progressing: Callable[[], bool] = lambda: False) -> None:
             while not heard.wait(seconds):
-                if not elsewhere():
+                if not is_progressing():
                     given_up.set()
                     raise ModelError(f"{host} timed out")
             heard.clear()
 
-        def run() -> None:
-            try:
-                results.append(work(sign))
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                ended.set()
-                heard.set()
+        def end(_: "Future[T]") -> None:
+            heard.set()
 
         started = time.monotonic()
-        threading.Thread(target=run, daemon=True).start()
-        expect(self._seconds, elsewhere)
+        result = in_thread(partial(work, heartbeat))
+        result.add_done_callback(end)
+        expect(self._seconds, is_progressing)
         self._seconds -= time.monotonic() - started
-        while not ended.is_set():
+        while not result.done():
             expect(self._stall)
-        if errors:
-            raise errors[0]
-        return results[0]
+        return result.result()
 
 
-def explained(error: OSError, host: str) -> tuple[str, bool]:
-    """Put an error of requests into words.
+def fetch(url: str, path: Path, progress: Progress, watchdog: Watchdog) -> None:
+    """Download a file.
 
     Args:
-        error: what requests raised.
-        host: whom it was to reach.
+        url: its URL.
+        path: the file to write.
+        progress: receives the bytes.
+        watchdog: the timeout of the response.
 
-    Returns:
-        What went wrong, and whether it may go well another time.
+    Raises:
+        TransientError: the server or the connection failed; it may work the next time.
+        ModelError: the URL, the server or the network does not work.
+        OSError: the file cannot be written.
+    """
+    with path.open("wb") as file:  # closing the file stops an abandoned thread
+        watchdog.watch(partial(_receive, url, file, progress), host(url))
+
+
+def _receive(url: str, file: BinaryIO, progress: Progress, heartbeat: Callable[[], None]) -> None:
+    import requests  # takes a tenth of a second, and cached files do not need it
+    from urllib3.exceptions import HTTPError
+
+    try:
+        with requests.get(url, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as response:
+            response.raise_for_status()
+            heartbeat()
+            length = response.headers.get("Content-Length", "")
+            total, done = int(length) if length.isdecimal() else None, 0
+            progress.download(done, total)
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                progress.download(done, total)
+    except OSError as error:
+        if error.errno is not None:  # the disk's; the errors of requests are OSErrors without a number
+            raise
+        reason, transient = describe_error(error, host(url))
+        raise (TransientError if transient else ModelError)(reason) from error
+    except (ValueError, HTTPError) as error:  # not wrapped by requests; their messages may contain a password
+        raise ModelError("the URL is malformed") from error
+
+
+def describe_error(error: OSError, host: str) -> tuple[str, bool]:
+    """Return a message for an error of requests, and whether a retry may succeed.
+
+    Args:
+        error: the error.
+        host: the server that it concerns.
     """
     import requests
     from urllib3.exceptions import IncompleteRead
@@ -103,30 +146,31 @@ def explained(error: OSError, host: str) -> tuple[str, bool]:
     causes = list(_causes(error))
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
-        return f"the server answered {status}", status >= 500
+        return f"the server returned HTTP {status}", status >= 500
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return f"{host} timed out", False
     if isinstance(error, requests.TooManyRedirects):
-        return "the server redirects in circles or too often", False
+        return "too many redirects", False
     if isinstance(error, requests.exceptions.ContentDecodingError):
-        return "the answer's compression is damaged", False
-    if isinstance(error, ValueError):  # InvalidURL and its kin; their own words may show a password
-        return "the address, or that of the proxy, is malformed", False
+        return "the compressed response is damaged", False
+    if isinstance(error, ValueError):  # InvalidURL and the like, whose messages may contain a password
+        return "the URL or the proxy's URL is malformed", False
     for cause in causes:
         if isinstance(cause, IncompleteRead) and cause.expected is not None:
-            return f"cut short: got {cause.partial} of {cause.partial + cause.expected} bytes", True
-    fate = "lost the" if isinstance(error, requests.exceptions.ChunkedEncodingError) else "no"
-    return f"{fate} connection to {host} ({words(causes[-1])})", True
+            return f"incomplete: got {cause.partial} of {cause.partial + cause.expected} bytes", True
+    lost = isinstance(error, requests.exceptions.ChunkedEncodingError)
+    failure = "lost the connection" if lost else "cannot connect"
+    return f"{failure} to {host} ({error_message(causes[-1])})", True
 
 
-def words(error: BaseException) -> str:
-    """Return an error's message, the system's where there is one, in one line."""
+def error_message(error: BaseException) -> str:
+    """Return an error's message in one line, preferably the system's."""
     text = getattr(error, "strerror", None) or str(error)
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Walk from what a library raised down to what the system said."""
+    """Yield an error and its causes, down to the system's."""
     while error:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

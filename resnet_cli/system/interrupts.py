@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end the program at once, but not in the middle of a record (standard library only)."""
+"""Ctrl-C and SIGTERM: end the program promptly, but not in the middle of a record (standard library only)."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 0.5  # seconds that the rest of a record may take; who reads a pipe may have stopped reading
+GRACE_SECONDS = 0.5  # to finish a record; the reader of a pipe may have stopped
 
 
 class Terminated(BaseException):
@@ -21,59 +21,66 @@ class Terminated(BaseException):
 
 INTERRUPTIONS = (KeyboardInterrupt, Terminated)
 
-_came: int | None = None  # the first signal
+_received: int | None = None  # the first signal
 _writing = False  # whether a record is being written
-_owed = False  # whether the signal waits for its end
+_deferred = False  # whether the signal waits for the end of the record
 
 
 def install() -> None:
-    """Handle the signals, but for Ctrl-C where the shell says that it is not meant for this program."""
+    """Handle SIGINT, SIGTERM and the timer that enforces the grace period.
+
+    Without it, a signal while modules are imported ends in a traceback. A shell's request to ignore Ctrl-C (`&` in a
+    script) is respected.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _handle)
     signal.signal(signal.SIGTERM, _handle)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, _handle)
-    sys.unraisablehook = _drop
+    sys.unraisablehook = _ignore_lost_interruption
 
 
 def uninstall() -> None:
-    """Let signals end the process by themselves, as there is nothing left to save."""
+    """Restore the default handlers, because nothing is left to save.
+
+    Without it, a signal during the final flush to a stopped pipe would wait for that flush.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is _handle:
             signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
-def whole() -> Iterator[None]:
-    """Let what is written here be written to its end before a signal ends the program."""
+def defer_signals() -> Iterator[None]:
+    """Finish what is written in this context before a signal ends the program.
+
+    Without it, Ctrl-C could leave half a record, or a record that was written but not counted.
+    """
     global _writing
     _writing = True
     try:
         yield
     finally:
         _writing = False
-        if _owed:
-            _end()
+        if _deferred:
+            _raise_interruption()
 
 
-def apart(function: Callable[[], T]) -> T:
-    """Call what may stay long inside a library: in a thread of its own, so that signals are heard meanwhile."""
-    from concurrent.futures import Future  # it takes long to import, and until `install` Ctrl-C is a traceback
+def run_in_thread(function: Callable[[], T]) -> T:
+    """Run a function in a thread, so that signals are handled while it is inside a library.
 
-    result: Future[T] = Future()
+    Without it, Ctrl-C waits until OpenVINO has compiled a network, because Python handles signals between bytecodes.
+    """
+    from resnet_cli.system.background import in_thread  # slow, and before `install` Ctrl-C ends in a traceback
 
-    def work() -> None:
-        try:
-            result.set_result(function())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return result.result()
+    return in_thread(function).result()
 
 
-def watch() -> None:
-    """From now on, end the process soon after a signal even where it hangs, as over a terminal that has stopped."""
+def start_watchdog() -> None:
+    """End the process soon after a signal from now on, even if it hangs.
+
+    Without it, Ctrl-C has no effect while the process writes to a stopped terminal or pipe.
+    """
     if os.name != "posix":
         return
     reader, writer = os.pipe()
@@ -83,38 +90,38 @@ def watch() -> None:
     def wait() -> None:
         while (number := os.read(reader, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
             pass
-        time.sleep(3 * PATIENCE)  # a record and the end of the results may each take one
+        time.sleep(3 * GRACE_SECONDS)  # a record and the end of the results may take one each
         os._exit(128 + number)
 
     threading.Thread(target=wait, daemon=True).start()
-    if _came is not None:  # and was lost: Python drops what is raised in a callback, of which importing has many
-        _end()
+    if _received is not None:  # a signal was lost: Python drops exceptions raised in callbacks, and imports run many
+        _raise_interruption()
 
 
-def _drop(lost: "sys.UnraisableHookArgs") -> None:
-    """Keep quiet of an interruption that Python drops, as `watch` raises it again."""
+def _ignore_lost_interruption(lost: "sys.UnraisableHookArgs") -> None:
+    """Do not report an interruption that Python drops; `start_watchdog` raises it again."""
     if not isinstance(lost.exc_value, INTERRUPTIONS):
         sys.__unraisablehook__(lost)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    global _came, _owed
-    if number not in (signal.SIGINT, signal.SIGTERM):  # patience is at its end
+    global _received, _deferred
+    if number not in (signal.SIGINT, signal.SIGTERM):  # the grace period is over
         if _writing:
-            _end()
-    elif _came is None:
-        _came = number
+            _raise_interruption()
+    elif _received is None:
+        _received = number
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE, PATIENCE)
+            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS, GRACE_SECONDS)
         if _writing:
-            _owed = True
+            _deferred = True
         else:
-            _end()
+            _raise_interruption()
     else:
-        _end()
+        _raise_interruption()
 
 
-def _end() -> None:
-    global _owed
-    _owed = False
-    raise Terminated if _came == signal.SIGTERM else KeyboardInterrupt
+def _raise_interruption() -> None:
+    global _deferred
+    _deferred = False
+    raise Terminated if _received == signal.SIGTERM else KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""An iterator that works ahead in a thread of its own, in bounded memory (standard library only)."""
+"""Prefetch the items of an iterator in a thread, in bounded memory (standard library only)."""
 
 import queue
 import threading
@@ -8,26 +8,24 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 0.1  # seconds between two looks at whether anybody still waits
+POLL_SECONDS = 0.1  # between checks for close()
 
 
 @dataclass(frozen=True)
 class _End:
-    """After the last item; `error` is what ended the iterator early."""
+    """Follows the last item; `error` is the one that ended the iterator early."""
 
     error: BaseException | None = None
 
 
-class Ahead(Generic[T]):
-    """Iterates over `items` in a thread of its own, at most `most` items ahead of who takes them.
+class Prefetcher(Generic[T]):
+    """Iterates over `items` in a thread, at most `capacity` items ahead of the consumer.
 
-    Args:
-        items: what to iterate over; what it raises is raised to who takes its items.
-        most: how many items wait at most.
+    An error of the iterator is raised to the consumer after the items before it.
     """
 
-    def __init__(self, items: Iterable[T], most: int) -> None:
-        self._waiting: queue.Queue[T | _End] = queue.Queue(most)
+    def __init__(self, items: Iterable[T], capacity: int) -> None:
+        self._queue: queue.Queue[T | _End] = queue.Queue(capacity)
         self._closed = threading.Event()
         self._end: _End | None = None
         threading.Thread(target=self._work, args=(items,), daemon=True).start()
@@ -45,20 +43,16 @@ class Ahead(Generic[T]):
     def _put(self, item: T | _End) -> None:
         while not self._closed.is_set():
             try:
-                return self._waiting.put(item, timeout=PATIENCE)
+                return self._queue.put(item, timeout=POLL_SECONDS)
             except queue.Full:
                 continue
 
-    def take(self, most: int) -> list[T]:
-        """Return the items that wait, or wait for one; none after the end.
-
-        Args:
-            most: how many to return at most.
-        """
+    def take(self, limit: int) -> list[T]:
+        """Return up to `limit` queued items, waiting for at least one; empty at the end."""
         taken: list[T] = []
-        while len(taken) < most and not self._end and not self._closed.is_set():
+        while len(taken) < limit and not self._end and not self._closed.is_set():
             try:
-                item = self._waiting.get(block=not taken, timeout=PATIENCE)
+                item = self._queue.get(block=not taken, timeout=POLL_SECONDS)
             except queue.Empty:
                 if taken:
                     break
@@ -76,5 +70,5 @@ class Ahead(Generic[T]):
             yield from taken
 
     def close(self) -> None:
-        """End the thread; what it works at is finished first."""
+        """Stop the thread after its current item."""
         self._closed.set()

@@ -1,4 +1,4 @@
-"""The use case: measure by turns how fast images are decoded, computed and classified, and how soon one is answered."""
+"""Measure decoding, inference, end-to-end and start-up speed in interleaved runs."""
 
 import os
 import platform
@@ -15,55 +15,40 @@ from itertools import islice
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import __version__, architecture, engines, graph, images, inputs, models, predict, processes, synthetic
-from resnet_cli.engines import Engine, Precision, Setup
+from resnet_cli.engines.engine import Engine, EngineOptions, engine_name, start_engine
+from resnet_cli.engines.precision import Precision
 from resnet_cli.errors import ImageError, UsageError
-from resnet_cli.models import Activity, Model
-from resnet_cli.pretrained import Fit
-from resnet_cli.processes import Cost
+from resnet_cli.images import decode, inputs
+from resnet_cli.network import graph, variants
+from resnet_cli.network.architecture import NetworkOptions
+from resnet_cli.system.progress import Progress
+from resnet_cli.tasks import processes, synthetic
+from resnet_cli.tasks.classify import Model, classify_images, engine_options
+from resnet_cli.tasks.options import InferenceOptions
+from resnet_cli.tasks.processes import Cost
+from resnet_cli.version import __version__
+from resnet_cli.weights.model import ModelFile, load_model
 
-PHOTOS = 64  # made where none are given; few are taken several times, as engines are fastest with whole batches
-MOST_PHOTOS = 256  # taken of those given, as their pixels stay in memory
-LEAST_SECONDS = 0.5  # what takes less is done again: a short measurement is an inexact one
+PHOTOS = 64  # photos generated if none are given; fewer are repeated, because engines are fastest with full batches
+MAX_PHOTOS = 256  # limit on the given photos, because their pixels stay in memory
+MIN_SECONDS = 0.5  # shorter measurements are repeated, because they are inexact
 LIBRARIES = ("openvino", "keras", "tensorflow", "pillow")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to measure.
-
-    Args:
-        engine: a key of `engines.ENGINES`, or `auto`.
-        precision: what it computes in.
-        against: another engine, which computes in f32 in turn with it; None for none.
-        batch_size: images given to an engine at once.
-        workers: threads that decode; where None, one a processor core.
-        runs: how often everything is measured.
-    """
-
-    engine: str = "auto"
-    precision: Precision = Precision.F32
-    against: str | None = None
-    batch_size: int = 32
-    workers: int | None = None
-    runs: int = 5
-
-
-@dataclass(frozen=True)
 class Run:
-    """One turn of everything.
+    """The measurements of one run.
 
     Args:
-        engine: images a second, their pixels in memory already.
-        decode: images a second from file to pixels, on all cores.
-        end_to_end: images a second from file to labels.
-        against: images a second of the other engine, as `engine`, or None.
-        cold, warm: a fresh process that answers one image, without and with the compiled network in the cache.
+        engine: images/s of inference only, with pixels in memory.
+        decode: images/s of decoding only, on all cores.
+        end_to_end: images/s from file to labels.
+        against: images/s of the other engine, like `engine`, or None.
+        cold, warm: cost of a new process that classifies one image, without and with the compiled network in the cache.
     """
 
     engine: float
@@ -75,12 +60,12 @@ class Run:
 
     @property
     def expected(self) -> float:
-        """Images a second end to end if decoding and computing were all that takes time, and shared the cores."""
+        """Images/s end to end if only decoding and inference took time, on the same cores."""
         return 1 / (1 / self.engine + 1 / self.decode)
 
     @property
     def figures(self) -> dict[str, float]:
-        """What was measured, and what follows from it, by name."""
+        """The measurements, and figures derived from them, by name."""
         figures = {
             "engine_images_per_second": self.engine,
             "decode_images_per_second": self.decode,
@@ -99,7 +84,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over all runs."""
+    """A figure in all runs."""
 
     min: float
     median: float
@@ -108,12 +93,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured on.
+    """The machine of a benchmark.
 
     Args:
         processor: its name.
-        cores: how many the system shows.
-        versions: of Python, of this package and of the libraries that are installed, by name.
+        cores: number of cores that the system reports.
+        versions: versions of Python, this package and the installed libraries, by name.
     """
 
     processor: str
@@ -123,18 +108,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """How fast a model answers on a machine.
+    """The speed of a model on a machine.
 
     Args:
-        model, weights: what was measured.
-        engine, precision: what computed it, and in what; it may not be what was asked.
+        model, weights: names of the network and its weights.
+        engine, precision: the engine and the precision in use, which may differ from the requested one.
         against: the other engine, or None.
-        machine: what was measured on.
-        images: how many a turn takes, those counted that it takes again.
-        image_size: side of the network's input in pixels.
-        batch_size: images given to the engine at once.
-        peak_bytes: the most memory this process has had, that of the other engine included.
-        runs: what was measured.
+        machine: the machine.
+        images: images per run, including repeated ones.
+        image_size: width and height of the network's input in pixels.
+        batch_size: images per batch.
+        peak_bytes: peak memory of this process, including the other engine's.
+        runs: the runs.
     """
 
     model: str
@@ -151,62 +136,72 @@ class Benchmark:
 
     @property
     def figures(self) -> dict[str, Spread]:
-        """The figures of `Run.figures` over all runs."""
+        """The figures of `Run.figures` in all runs."""
         listed = {name: [run.figures[name] for run in self.runs] for name in self.runs[0].figures}
         return {name: Spread(min(each), statistics.median(each), max(each)) for name, each in listed.items()}
 
 
-def benchmark(
-    weights: str, asked: dict[str, Any], photos: str | None, options: Options, activity: Activity
+def run_benchmark(
+    weights: str,
+    requested: NetworkOptions,
+    photos: str | None,
+    options: InferenceOptions,
+    progress: Progress,
+    *,
+    against: str | None = None,
+    runs: int = 5,
 ) -> Benchmark:
-    """Measure a model by turns, so that a busy minute of the machine touches all figures alike.
+    """Measure a model in interleaved runs, so that load on the machine affects all figures equally.
 
     Args:
-        weights: `none` for random ones, or what `models.load` takes.
-        asked: arguments of `architecture.resnet` that the user gave.
-        photos: an image or a folder of images; where None, some are made.
-        options: how to measure.
-        activity: is told what goes on.
+        weights: `none` for random ones, a name, or a file.
+        requested: options of the network.
+        photos: an image or a folder of images; None to generate some.
+        options: how to run inference.
+        progress: receives the progress.
+        against: another engine to measure, in f32; None for none.
+        runs: number of runs.
 
     Raises:
-        UsageError: no image can be read, or no network can be made of what was asked.
-        ModelError: the weights are not to be had, or an engine cannot run here.
+        UsageError: no image can be read, or the requested network is invalid.
+        ModelError: the weights are unavailable, or an engine cannot run here.
         ResnetError: `resnet predict` failed.
     """
     with TemporaryDirectory(prefix="resnet-") as folder:
         scratch = Path(folder)
-        if weights == "none":
-            model, asked = _random(scratch, asked, activity), {}  # the file says itself what network it is of
+        if weights == "none":  # the file describes its network
+            file, requested = _random_model(scratch, requested, progress), NetworkOptions()
         else:
-            model = models.load(weights, asked, activity)
+            file = load_model(weights, requested, progress)
         if photos is None:
-            activity.report("Making photos")
+            progress.report("Generating images")
             synthetic.write_photos(scratch / "photos", PHOTOS)
             photos = str(scratch / "photos")
-        bench = _prepared(model, asked, photos, options, scratch, activity)
-        runs = []
-        for number in range(1, options.runs + 1):
-            activity.report(f"Run {number} of {options.runs}")
-            runs.append(bench.run(scratch))
+        harness = _prepare(file, requested, photos, options, against, scratch, progress)
+        measured = []
+        for number in range(1, runs + 1):
+            progress.report(f"Run {number} of {runs}")
+            measured.append(harness.run(scratch))
+    model = harness.model
     return Benchmark(
-        model=model.metadata.architecture.name,
+        model=model.name,
         weights=model.weights,
-        engine=engines.name_of(bench.engine),
-        precision=bench.engine.precision,
-        against=options.against,
+        engine=engine_name(model.engine),
+        precision=model.engine.precision,
+        against=against,
         machine=machine(),
-        images=len(bench.paths),
-        image_size=model.metadata.architecture.image_size,
+        images=len(harness.paths),
+        image_size=model.image_size,
         batch_size=options.batch_size,
         peak_bytes=processes.peak_bytes(),
-        runs=tuple(runs),
+        runs=tuple(measured),
     )
 
 
 def machine() -> Machine:
-    """Name this machine and what is installed on it."""
+    """Return this machine and its libraries."""
     processor = platform.processor() or platform.machine()
-    with suppress(OSError):  # only Linux has it
+    with suppress(OSError):  # only Linux has this file
         if found := re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text("utf-8"), re.MULTILINE):
             processor = found[1]
     versions = {"python": platform.python_version(), "resnet-cli": __version__}
@@ -216,44 +211,49 @@ def machine() -> Machine:
     return Machine(processor, os.cpu_count() or 1, versions)
 
 
-def _random(scratch: Path, asked: dict[str, Any], activity: Activity) -> Model:
-    activity.report("Drawing random weights")
+def _random_model(scratch: Path, requested: NetworkOptions, progress: Progress) -> ModelFile:
+    progress.report("Generating random weights")
     path = scratch / "random.safetensors"
-    synthetic.write_weights(path, graph.resnet(architecture.resnet(**asked)))
-    with _cache(scratch / "cache"):
-        return replace(models.load(str(path), {}, activity), weights="none")
+    synthetic.write_weights(path, graph.resnet(variants.describe(**requested.chosen)))
+    with _temporary_cache(scratch / "cache"):
+        return replace(load_model(str(path), progress=progress), weights="none")
 
 
-def _prepared(
-    model: Model, asked: dict[str, Any], photos: str, options: Options, scratch: Path, activity: Activity
-) -> "_Bench":
-    setup = Setup(options.precision, True, predict.calibration([photos], Fit.CROP))
-    size, resizing = model.metadata.architecture.image_size, model.metadata.preprocessing.resizing
+def _prepare(
+    file: ModelFile,
+    requested: NetworkOptions,
+    photos: str,
+    options: InferenceOptions,
+    against: str | None,
+    scratch: Path,
+    progress: Progress,
+) -> "_Harness":
     paths, pixels = [], []
-    for path in islice(inputs.find([photos]), MOST_PHOTOS):
+    for path in islice(inputs.find([photos]), MAX_PHOTOS):
         try:
-            pixels.append(images.decode(path, size, Fit.CROP, resizing))
+            pixels.append(decode.decode_file(path, file.metadata.decoding(options.fit)))
             paths.append(path)
         except ImageError as error:
-            activity.warn(f"{path}: left out; {error}")
+            progress.warn(f"{path}: skipped: {error}")
     if not paths:
-        raise UsageError(f"{photos}: expected images, found none that can be read")
-    with _cache(scratch / "cache"):
-        engine = engines.start(options.engine, model, setup, activity)
-        other = engines.start(options.against, model, Setup(many=True), activity) if options.against else None
-    again = [index % len(paths) for index in range(ceil(len(paths) / PHOTOS) * PHOTOS)]
-    bench = _Bench(
-        model, asked, engine, other, photos, [paths[index] for index in again], np.array(pixels)[again], options
+        raise UsageError(f"{photos}: found no readable images")
+    with _temporary_cache(scratch / "cache"):
+        engine = start_engine(options.engine, file, engine_options(options, [photos], throughput=True), progress)
+        other = start_engine(against, file, EngineOptions(throughput=True), progress) if against else None
+    repeated = [index % len(paths) for index in range(ceil(len(paths) / PHOTOS) * PHOTOS)]
+    model = Model(file, engine, options)
+    harness = _Harness(
+        model, requested, other, photos, [paths[index] for index in repeated], np.array(pixels)[repeated]
     )
-    activity.report("Warming up")
+    progress.report("Warming up")
     for each in filter(None, (engine, other)):
-        each.predict(bench.pixels)
-    return bench
+        each.predict(harness.pixels)
+    return harness
 
 
 @contextmanager
-def _cache(folder: Path) -> Iterator[None]:
-    """Keep compiled networks in another folder meanwhile: what is measured once is nothing to keep."""
+def _temporary_cache(folder: Path) -> Iterator[None]:
+    """Use a temporary cache, so that networks compiled for the benchmark do not stay in the user's."""
     before = os.environ.get("RESNET_CACHE_DIR")
     os.environ["RESNET_CACHE_DIR"] = str(folder)
     try:
@@ -266,17 +266,15 @@ def _cache(folder: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """What a run needs; `pixels` are the images of `paths`, found in `photos`: RGB uint8 (images, size, size, 3)."""
+class _Harness:
+    """The inputs of a run; `pixels` are the images of `paths`, found in `photos`: RGB uint8 (images, size, size, 3)."""
 
     model: Model
-    asked: dict[str, Any]
-    engine: Engine
+    requested: NetworkOptions
     other: Engine | None
     photos: str
     paths: list[str]
     pixels: NDArray[np.uint8]
-    options: Options
 
     def run(self, scratch: Path) -> Run:
         command = self.command()
@@ -295,37 +293,36 @@ class _Bench:
         )
 
     def rate(self, work: Callable[[], object]) -> float:
-        """Return the images a second of what works through all of them once."""
+        """Return the images/s of a function that processes all images once."""
         times, started = 0, time.perf_counter()
-        while (seconds := time.perf_counter() - started) < LEAST_SECONDS:
+        while (seconds := time.perf_counter() - started) < MIN_SECONDS:
             work()
             times += 1
         return times * len(self.paths) / seconds
 
     def compute(self) -> None:
-        for start in range(0, len(self.pixels), self.options.batch_size):
-            self.engine.predict(self.pixels[start : start + self.options.batch_size])
+        batch_size = self.model.options.batch_size
+        for start in range(0, len(self.pixels), batch_size):
+            self.model.engine.predict(self.pixels[start : start + batch_size])
 
     def decode(self) -> None:
-        wanted = self.model.metadata
-        size, resizing = wanted.architecture.image_size, wanted.preprocessing.resizing
-        with ThreadPoolExecutor(self.options.workers or os.cpu_count()) as pool:
-            for _ in pool.map(lambda path: images.decode(path, size, Fit.CROP, resizing), self.paths):
+        decoding = self.model.file.metadata.decoding(self.model.options.fit)
+        with ThreadPoolExecutor(self.model.options.workers or os.cpu_count()) as pool:
+            for _ in pool.map(lambda path: decode.decode_file(path, decoding), self.paths):
                 pass
 
     def classify(self) -> None:
-        batch_size, workers = self.options.batch_size, self.options.workers
-        for _ in predict.classify(self.paths, self.model, self.engine, batch_size=batch_size, workers=workers):
+        for _ in classify_images(self.paths, self.model):
             pass
 
     def command(self) -> list[str]:
-        """Return what answers the first image in a process of its own."""
-        given = {
-            **self.asked,
-            "weights": self.model.path.absolute(),
-            "engine": self.options.engine,
-            "precision": self.options.precision,
+        """Return the command that classifies the first image in a process of its own."""
+        options = {
+            **self.requested.chosen,
+            "weights": self.model.file.path.absolute(),
+            "engine": self.model.options.engine,
+            "precision": self.model.options.precision,
             "calibrate": self.photos,
         }
-        options = [f"--{name}={value}" for name, value in given.items()]
-        return [sys.executable, "-P", "-m", "resnet_cli", "predict", "--quiet", *options, "--", self.paths[0]]
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        return [sys.executable, "-P", "-m", "resnet_cli", "predict", "--quiet", *arguments, "--", self.paths[0]]

@@ -1,50 +1,50 @@
-"""The use case: describe -> build with Keras -> write a file."""
+"""Build a ResNet from scratch with Keras and write it to a file."""
 
 from pathlib import Path
-from typing import Any
 
-from resnet_cli import architecture, files, formats, graph, models
+from resnet_cli.engines import exports
 from resnet_cli.errors import UsageError
-from resnet_cli.graph import Graph
-from resnet_cli.models import Activity
+from resnet_cli.network import graph, variants
+from resnet_cli.network.architecture import NetworkOptions
+from resnet_cli.network.graph import Graph
+from resnet_cli.system import atomic
+from resnet_cli.system.progress import Progress
+from resnet_cli.weights.model import default_metadata, load_model
 
 MAX_PARAMETERS = 2 * 10**9  # 8 GB of float32
 
 
-def build(
-    out: Path, weights: str, asked: dict[str, Any], activity: Activity, *, force: bool = False
+def build_model(
+    out: Path, weights: str, requested: NetworkOptions, progress: Progress, *, force: bool = False
 ) -> tuple[Graph, int]:
-    """Build a ResNet with Keras and write it to a file.
+    """Build a ResNet with Keras, write it to a file, and return the network and the size of the file in bytes.
 
     Args:
-        out: the file; its suffix, a key of `formats.FORMATS`, is its format.
-        weights: `none` for random ones, `imagenet`, `tiny`, or a file to start from.
-        asked: arguments of `architecture.resnet` that the user gave.
-        activity: is told what goes on.
-        force: whether an existing file is replaced.
-
-    Returns:
-        The network, and the bytes of what was written.
+        out: the file; its suffix, a key of `exports.FILE_FORMATS`, selects the format.
+        weights: `none` for random ones, a name, or a file.
+        requested: options of the network.
+        progress: receives the progress.
+        force: whether to overwrite an existing file.
 
     Raises:
-        UsageError: the suffix is unknown, the file exists, its folder does not, or no network can be made.
-        ModelError: the weights are not to be had or do not fit the network, or this has no place in the format.
+        UsageError: the suffix is unknown, the file exists, its folder does not, or the requested network is invalid.
+        ModelError: the weights are unavailable or do not match the network, or the format cannot represent it.
     """
-    _, chosen = formats.chosen(out, force=force)
-    with files.replacing(*chosen.files(out)) as unfinished:
-        model = None if weights == "none" else models.load(weights, asked, activity)
-        network = model.graph if model else graph.resnet(architecture.resnet(**asked))
+    _, row = exports.format_of(out, force=force)
+    with atomic.atomic_write(*row.files(out)) as temporary:
+        model = None if weights == "none" else load_model(weights, requested, progress)
+        network = model.graph if model else graph.resnet(variants.describe(**requested.chosen))
         if (count := network.totals.parameters) > MAX_PARAMETERS:
-            raise UsageError(f"a network to build may have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
+            raise UsageError(f"a network can have at most {MAX_PARAMETERS:,} parameters, got {count:,}")
         if model:
             parameters, metadata = model.parameters, model.metadata
         else:
-            activity.report("Importing Keras")
-            from resnet_cli import keras_model
+            progress.report("Importing Keras")
+            from resnet_cli.engines import keras_engine
 
-            activity.report(f"Building {network.architecture.name}")
-            parameters = keras_model.arrays(keras_model.build(network))
-            metadata = models.default_metadata(network.architecture)
-        activity.report(f"Writing {out.name}")
-        chosen.write(unfinished, parameters, metadata)
-    return network, chosen.size(out)
+            progress.report(f"Building {network.architecture.name}")
+            parameters = keras_engine.arrays(keras_engine.to_keras(network))
+            metadata = default_metadata(network.architecture)
+        progress.report(f"Writing {out.name}")
+        row.write(temporary, parameters, metadata)
+    return network, row.size(out)

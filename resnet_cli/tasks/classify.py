@@ -1,140 +1,274 @@
-"""The use case: find -> decode -> batch -> infer -> decode labels -> records."""
+"""Classify images: find -> decode -> batch -> run inference -> decode labels, in parallel and in bounded memory."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import inputs, labels
-from resnet_cli.ahead import Ahead
-from resnet_cli.engines import Engine
-from resnet_cli.errors import ImageError, ModelError
-from resnet_cli.labels import Prediction
-from resnet_cli.metadata import Metadata
-from resnet_cli.models import Model
-from resnet_cli.pretrained import Fit
+from resnet_cli.engines.engine import ENGINES, Engine, EngineOptions, start_engine
+from resnet_cli.engines.precision import Precision
+from resnet_cli.engines.probabilities import Prediction, top_k_predictions
+from resnet_cli.errors import ImageError, ModelError, UsageError
+from resnet_cli.images import inputs
+from resnet_cli.images.inputs import MemoryImage, Source
+from resnet_cli.network.architecture import NetworkOptions
+from resnet_cli.network.labels import UNKNOWN, Labels
+from resnet_cli.network.metadata import Metadata
+from resnet_cli.network.preprocessing import Fit
+from resnet_cli.system.prefetch import Prefetcher
+from resnet_cli.system.progress import SILENT, Progress
+from resnet_cli.tasks.options import InferenceOptions
+from resnet_cli.tasks.results import NamedOutput, Output, Result
+from resnet_cli.weights.model import ModelFile, load_model
 
-BATCHES_AHEAD = 2  # batches decoded, and batches computed, before they are asked for
+E = TypeVar("E", bound=StrEnum)
 
-CALIBRATION_IMAGES = 300  # NNCF's default number
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a network says of one image.
-
-    Args:
-        probabilities: shape (classes,).
-        features: what the head sees, shape (channels,).
-    """
-
-    probabilities: NDArray[np.float32]
-    features: NDArray[np.float32]
-
-
-Answered = tuple[str, Answer | ImageError]
+PREFETCH_BATCHES = 2  # batches to decode, and batches to compute, in advance
+DEFAULT_OPTIONS = InferenceOptions()
+CALIBRATION_IMAGES = 300  # NNCF's default
 
 
 @dataclass(frozen=True)
-class Record:
-    """What became of one image.
+class Model:
+    """A network with its weights and a running engine, ready to classify images.
 
     Args:
-        image: its name as it was given or found.
-        model, weights: what answered.
-        predictions: the most probable classes, best first; empty for a failed image.
-        error: why it failed, or None.
-        features: what the head saw, shape (channels,); None for a failed image.
+        file: the network and its weights.
+        engine: the engine that runs it.
+        options: how to decode images and run inference.
     """
 
-    image: str
-    model: str
-    weights: str
-    predictions: tuple[Prediction, ...] = ()
-    error: ImageError | None = None
-    features: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    file: ModelFile
+    engine: Engine
+    options: InferenceOptions = DEFAULT_OPTIONS
+
+    @property
+    def name(self) -> str:
+        """Name of the network."""
+        return self.file.metadata.architecture.name
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights, or their file."""
+        return self.file.weights
+
+    @property
+    def labels(self) -> Labels:
+        """The classes, in the order of the network's output."""
+        return self.file.metadata.labels
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of the network's input in pixels."""
+        return self.file.metadata.architecture.image_size
+
+    def classify(
+        self, images: Source | Iterable[Source], *, top_k: int = 3, min_probability: float = 0
+    ) -> Iterator[Result]:
+        """Classify images, and yield one result per image in input order; failed images have an `error`.
+
+        Args:
+            images: one or several of: paths, folders, patterns, URLs; encoded images as bytes; Pillow images; uint8
+                arrays (height, width, 3) in RGB.
+            top_k: predictions per image.
+            min_probability: from 0 to 1; if the best prediction is below it, the only prediction is `unknown`.
+
+        Raises:
+            UsageError: an option is out of range, or an image has another type, shape or dtype.
+        """
+        _require_count("top_k", top_k)
+        if not isinstance(min_probability, int | float) or not 0 <= min_probability <= 1:
+            raise UsageError(f"min_probability must be from 0 to 1, got {min_probability!r}")
+        names = inputs.find_sources(images)
+        return classify_images(names, self, top_k=top_k, min_probability=min_probability)
+
+    def embed(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run inference on pixels.
+
+        Args:
+            pixels: RGB uint8 (n, size, size, 3), with `image_size` as size.
+
+        Returns:
+            Probabilities (n, classes), and features (n, channels), the input of the final layer.
+
+        Raises:
+            UsageError: the array has another shape or dtype.
+        """
+        size = self.image_size
+        received = f"{getattr(pixels, 'dtype', type(pixels).__name__)} {getattr(pixels, 'shape', '')}".strip()
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+            raise UsageError(f"expected uint8 (n, {size}, {size}, 3), got {received}")
+        if not len(pixels):
+            raise UsageError(f"expected at least one image, got {received}")
+        return self.engine.embed(pixels)
+
+
+def load(
+    weights: str | os.PathLike[str] = "auto",
+    *,
+    depth: int | None = None,
+    engine: str = "auto",
+    precision: str = "f32",
+    fit: str = "crop",
+    calibrate: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    progress: Progress = SILENT,
+) -> Model:
+    """Load a model.
+
+    Args:
+        weights: `auto`, `imagenet`, `tiny`, a name from `resnet weights list`, or a file.
+        depth: depth of the network for `imagenet`: 18, 34, 50, 101 or 152.
+        engine: `auto`, `openvino` or `keras`.
+        precision: `f32`, `bf16` or `int8`.
+        fit: how to make images square: `crop`, `stretch` or `pad`.
+        calibrate: images to calibrate `int8` on: one or several files, folders or patterns.
+        batch_size: images per batch.
+        workers: decoding threads; None for one per processor core.
+        progress: receives the progress of a download; the default shows only warnings.
+
+    Raises:
+        UsageError: an option is invalid.
+        ModelError: the weights are unavailable, or the engine cannot run here.
+    """
+    if not isinstance(weights, str | os.PathLike):
+        raise UsageError(f"weights must be a name or a path, got {weights!r}")
+    _require_count("batch_size", batch_size)
+    if workers is not None:
+        _require_count("workers", workers)
+    if engine not in ("auto", *ENGINES):
+        raise UsageError(f"engine must be auto, {' or '.join(ENGINES)}, got {engine!r}")
+    if isinstance(calibrate, str | os.PathLike):
+        calibrate = [calibrate]
+    images = None if calibrate is None else [os.fspath(name) for name in calibrate]
+    options = InferenceOptions(
+        _choice(Fit, fit, "fit"), engine, _choice(Precision, precision, "precision"), images, batch_size, workers
+    )
+    return start_model(os.fspath(weights), NetworkOptions(depth=depth), options, progress, throughput=True)
+
+
+def _require_count(option: str, value: object) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise UsageError(f"{option} must be an integer of at least 1, got {value!r}")
+
+
+def _choice(kind: type[E], value: str, option: str) -> E:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise UsageError(f"{option} must be one of {', '.join(kind)}, got {value!r}") from error
 
 
 def classify(
-    names: Iterable[str],
-    model: Model,
-    engine: Engine,
+    images: Source | Iterable[Source],
+    weights: str | os.PathLike[str] = "auto",
     *,
     top_k: int = 3,
     min_probability: float = 0,
-    **options: Any,
-) -> Iterator[Record]:
-    """Classify images in memory bounded by the batch.
-
-    Args:
-        names: what `inputs.find` yields.
-        model: what answers.
-        engine: what computes it.
-        top_k: predictions an image.
-        min_probability: 0 to 1; if the best prediction is below it, the answer is `labels.UNKNOWN`.
-        options: `fit`, `batch_size` and `workers` of `answers`.
-
-    Yields:
-        One record an image, in the order of the names, failed images included.
-
-    Raises:
-        ModelError: the network's output is not a probability.
-    """
-    name = model.metadata.architecture.name
-    for path, answer in answers(names, model, engine, **options):
-        if isinstance(answer, ImageError):
-            yield Record(path, name, model.weights, error=answer)
-            continue
-        predictions = labels.top_k(answer.probabilities, model.metadata.labels, top_k)
-        if (best := predictions[0].probability) < min_probability:
-            predictions = (Prediction(1, None, labels.UNKNOWN, best),)
-        yield Record(path, name, model.weights, predictions, features=answer.features)
+) -> Iterator[Result]:
+    """Load a model and classify images: the same as `load(weights).classify(images, ...)`."""
+    return load(weights).classify(images, top_k=top_k, min_probability=min_probability)
 
 
-def answers(
-    paths: Iterable[str],
-    model: Model,
-    engine: Engine,
+def start_model(
+    weights: str,
+    requested: NetworkOptions,
+    options: InferenceOptions,
+    progress: Progress = SILENT,
     *,
-    fit: Fit = Fit.CROP,
-    batch_size: int = 32,
-    workers: int | None = None,
-) -> Iterator[Answered]:
-    """Compute the probabilities of images: finding, decoding and computing go on side by side, in bounded memory.
+    sources: Iterable[str] = (),
+    throughput: bool,
+) -> Model:
+    """Load a model and start its engine.
 
     Args:
-        paths: files.
-        model: what answers.
-        engine: what computes it.
-        fit: how an image becomes square.
-        batch_size: images given to the engine at once, at most; it gets fewer where more are not there yet.
-        workers: threads that decode; where None, one a processor core.
-
-    Yields:
-        Each path with its answer, or with the reason why there are none; in order.
+        weights: as for `load_model`.
+        requested: options of the network.
+        options: how to run inference.
+        progress: receives the progress.
+        sources: files and folders to classify.
+        throughput: whether there are many images.
 
     Raises:
-        ModelError: the network's output is not a probability.
+        UsageError: the requested network is invalid.
+        ModelError: the weights are unavailable, or the engine cannot run here.
     """
-    size, resizing = model.metadata.architecture.image_size, model.metadata.preprocessing.resizing
+    file = load_model(weights, requested, progress)
+    engine = start_engine(options.engine, file, engine_options(options, sources, throughput=throughput), progress)
+    return Model(file, engine, options)
 
-    def decode(path: str) -> NDArray[np.uint8] | ImageError:
+
+def engine_options(options: InferenceOptions, sources: Iterable[str], *, throughput: bool) -> EngineOptions:
+    """Return how to start an engine.
+
+    Args:
+        options: how to run inference.
+        sources: files and folders to classify, to calibrate `int8` on if no others are given.
+        throughput: whether there are many images.
+    """
+    files = [name for name in options.calibrate or sources if name != "-"]  # standard input can be read only once
+    loader = calibration_loader(files, options.fit)
+    return EngineOptions(options.precision, throughput, loader, options.calibration_key)
+
+
+def classify_images(
+    names: Iterable[str | MemoryImage], model: Model, *, top_k: int = 3, min_probability: float = 0
+) -> Iterator[Result]:
+    """Yield one result per image, in order.
+
+    Args:
+        names: what `inputs.find` or `inputs.find_sources` yields.
+        model: the model.
+        top_k: predictions per image.
+        min_probability: from 0 to 1; if the best prediction is below it, the only prediction is `labels.UNKNOWN`.
+
+    Raises:
+        ModelError: the network returned NaN or infinite values.
+    """
+    for name, output in infer(names, model):
+        if isinstance(output, ImageError):
+            yield Result(name, model.name, model.weights, error=output)
+            continue
+        predictions = top_k_predictions(output.probabilities, model.labels, top_k)
+        if (best := predictions[0].probability) < min_probability:
+            predictions = (Prediction(1, None, UNKNOWN, best),)
+        yield Result(name, model.name, model.weights, predictions, features=output.features)
+
+
+def infer(names: Iterable[str | MemoryImage], model: Model) -> Iterator[NamedOutput]:
+    """Run inference on images; finding, decoding and inference run in parallel, in bounded memory.
+
+    Args:
+        names: what `inputs.find` or `inputs.find_sources` yields.
+        model: the model.
+
+    Yields:
+        Each name with its output, or with the reason why there is none, in order.
+
+    Raises:
+        ModelError: the network returned NaN or infinite values.
+    """
+    decoding, batch_size = model.file.metadata.decoding(model.options.fit), model.options.batch_size
+
+    def decode(name: str | MemoryImage) -> NDArray[np.uint8] | ImageError:
         try:
-            return inputs.decode(path, size, fit, resizing)
+            return inputs.read_pixels(name, decoding)
         except ImageError as error:
             return error
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count())
+    pool = ThreadPoolExecutor(model.options.workers or os.cpu_count())
     try:
-        coming = ((path, pool.submit(decode, path)) for path in paths)
+        pending = ((str(name), pool.submit(decode, name)) for name in names)
         with (
-            closing(Ahead(coming, BATCHES_AHEAD * batch_size)) as decoding,
-            closing(Ahead(_computed(decoding, model, engine, batch_size), BATCHES_AHEAD)) as batches,
+            closing(Prefetcher(pending, PREFETCH_BATCHES * batch_size)) as decoded,
+            closing(Prefetcher(_infer_batches(decoded, model, batch_size), PREFETCH_BATCHES)) as batches,
         ):
             for batch in batches:
                 yield from batch
@@ -142,35 +276,34 @@ def answers(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def calibration(names: Iterable[str], fit: Fit) -> Callable[[Metadata], NDArray[np.uint8]]:
-    """Return what decodes the first images that can be read, up to `CALIBRATION_IMAGES`, for `engines.Setup`.
+def _infer_batches(
+    decoded: Prefetcher[tuple[str, Future[NDArray[np.uint8] | ImageError]]], model: Model, batch_size: int
+) -> Iterator[list[NamedOutput]]:
+    while taken := decoded.take(batch_size):
+        images = [(name, image.result()) for name, image in taken]
+        pixels = [image for _, image in images if not isinstance(image, ImageError)]
+        probabilities, features = model.engine.embed(np.stack(pixels)) if pixels else (np.empty(0), np.empty(0))
+        if not np.isfinite(probabilities).all():
+            raise ModelError(f"{model.weights}: the network returned NaN or infinite values; the weights are damaged")
+        outputs = map(Output, probabilities, features)
+        yield [(name, image if isinstance(image, ImageError) else next(outputs)) for name, image in images]
+
+
+def calibration_loader(names: Iterable[str], fit: Fit) -> Callable[[Metadata], NDArray[np.uint8]]:
+    """Return a function that decodes the first `CALIBRATION_IMAGES` readable images, for `EngineOptions`.
 
     Args:
         names: files and folders.
-        fit: how an image becomes square.
+        fit: how to make images square.
     """
 
-    def decode(wanted: Metadata) -> NDArray[np.uint8]:
-        size, resizing = wanted.architecture.image_size, wanted.preprocessing.resizing
-        decoded = []
-        for path in inputs.find(names):
+    def load_images(metadata: Metadata) -> NDArray[np.uint8]:
+        images = []
+        for name in inputs.find(names):
             with suppress(ImageError):
-                decoded.append(inputs.decode(path, size, fit, resizing))
-            if len(decoded) == CALIBRATION_IMAGES:
+                images.append(inputs.read_pixels(name, metadata.decoding(fit)))
+            if len(images) == CALIBRATION_IMAGES:
                 break
-        return np.array(decoded)
+        return np.array(images)
 
-    return decode
-
-
-def _computed(
-    decoding: Ahead[tuple[str, Future[NDArray[np.uint8] | ImageError]]], model: Model, engine: Engine, batch_size: int
-) -> Iterator[list[Answered]]:
-    while taken := decoding.take(batch_size):
-        decoded = [(path, image.result()) for path, image in taken]
-        pixels = [image for _, image in decoded if not isinstance(image, ImageError)]
-        probabilities, features = engine.embed(np.stack(pixels)) if pixels else (np.empty(0), np.empty(0))
-        if not np.isfinite(probabilities).all():
-            raise ModelError(f"{model.weights}: the network's output is not a number; the weights are damaged")
-        computed = map(Answer, probabilities, features)
-        yield [(path, image if isinstance(image, ImageError) else next(computed)) for path, image in decoded]
+    return load_images

@@ -1,34 +1,38 @@
-"""The use case: load -> write in another format -> read back and compare on a photo."""
+"""Convert a model to another file format, and verify the predictions of the file on a photo."""
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import engines, files, formats, inputs, labels, models
-from resnet_cli.engines import Setup
+from resnet_cli.engines import exports
+from resnet_cli.engines.engine import start_engine
+from resnet_cli.engines.probabilities import top_k_predictions
 from resnet_cli.errors import ImageError, ModelError, UsageError
-from resnet_cli.metadata import Metadata
-from resnet_cli.models import Activity
-from resnet_cli.pretrained import Fit
+from resnet_cli.images import inputs
+from resnet_cli.network.architecture import NetworkOptions
+from resnet_cli.network.metadata import Metadata
+from resnet_cli.system import atomic
+from resnet_cli.system.progress import Progress
+from resnet_cli.weights.model import load_model
 
-PHOTO = Path(__file__).with_name("data") / "photo.jpg"
-TOLERANCE = 1e-4  # of probability, between what computes the source and what reads the written file
+PHOTO = str(files("resnet_cli") / "data/photo.jpg")
+TOLERANCE = 1e-4  # largest difference in probability between the source and the file
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
+    """A converted file.
 
     Args:
         path: the file.
         format: its suffix without the dot.
-        model, weights: what it was made of.
-        bytes: of the file and those that belong to it.
-        largest_difference: of a class's probability on the photo, between source and file.
-        top_label, source_top_label: what the file and the source take the photo for.
+        model, weights: names of the network and its weights.
+        bytes: size of the file and its companions.
+        largest_difference: largest difference in probability between the source and the file, on the photo.
+        top_label, source_top_label: the photo's top label by the file and by the source.
     """
 
     path: str
@@ -41,58 +45,59 @@ class Converted:
     source_top_label: str
 
 
-def convert(
+def convert_model(
     source: str,
     out: Path,
-    asked: dict[str, Any],
-    activity: Activity,
+    requested: NetworkOptions,
+    progress: Progress,
     *,
     names: str = "keras",
     image: str | None = None,
     force: bool = False,
 ) -> Converted:
-    """Write a model in another format, and keep the file only if it answers as the source does.
+    """Write a model in another format, and keep the file only if its predictions are the same.
 
     Args:
-        source: what `models.load` takes: a name or a file.
-        out: the file to write; its suffix, a key of `formats.FORMATS`, is its format.
-        asked: arguments of `architecture.resnet` that the user gave.
-        activity: is told what goes on.
-        names: whose names the arrays get, a key of `formats.NAMES`.
-        image: what to compare on; where None, the photo inside the package.
-        force: whether existing files are replaced.
+        source: a name of weights, or a file.
+        out: the file to write; its suffix, a key of `exports.FILE_FORMATS`, selects the format.
+        requested: options of the network.
+        progress: receives the progress.
+        names: naming of the arrays, a key of `exports.NAMES`.
+        image: image to compare on; None for the photo in the package.
+        force: whether to overwrite existing files.
 
     Raises:
         UsageError: the suffix is unknown, a file exists, is the source or cannot be written, or there is no image.
-        ModelError: the source is not to be had, has no place in the format, or the file answers something else.
+        ModelError: the source is unavailable, the format cannot represent it, or the predictions differ.
     """
-    suffix, row = formats.chosen(out, force=force, names=names)
-    model = models.load(source, asked, activity)
+    suffix, row = exports.format_of(out, force=force, names=names)
+    model = load_model(source, requested, progress)
     for file in row.files(out):
         if file.exists() and file.samefile(model.path):
-            raise UsageError(f"{file} is what is to be converted; give the result another name")
+            raise UsageError(f"{file} is the file to convert; choose another output name")
     pixels = _pixels(image, model.metadata)
-    with files.replacing(*row.files(out)) as unfinished:
-        activity.report(f"Writing {out.name}")
-        row.write(unfinished, model.parameters, model.metadata)
-        activity.report(f"Reading {out.name} back")
+    with atomic.atomic_write(*row.files(out)) as temporary:
+        progress.report(f"Writing {out.name}")
+        row.write(temporary, model.parameters, model.metadata)
+        progress.report(f"Verifying {out.name}")
         try:
-            theirs = row.answer(unfinished, model, pixels, activity)[0]
-        except Exception as error:  # each reader has its own
-            raise ModelError(f"{out} is not kept, as it cannot be read back: {error}") from error
-        ours = engines.start("auto", model, Setup(), activity).predict(pixels)[0]
-        difference = float(np.abs(theirs - ours).max())
-        if not difference <= TOLERANCE:  # it may be no number
-            raise ModelError(f"{out} is not kept, as its probabilities are off by up to {difference:.1g} on the photo")
-    tops = (labels.top_k(each, model.metadata.labels, 1)[0].label.display for each in (theirs, ours))
+            converted = row.predict(temporary, model, pixels, progress)[0]
+        except Exception as error:  # every reader has its own errors
+            raise ModelError(f"{out} was discarded: it cannot be read back: {error}") from error
+        original = start_engine("auto", model, progress=progress).predict(pixels)[0]
+        difference = float(np.abs(converted - original).max())
+        if not difference <= TOLERANCE:  # true for NaN, too
+            fault = f"its probabilities differ by up to {difference:.1g} on the test image"
+            raise ModelError(f"{out} was discarded: {fault}")
+    labels = model.metadata.labels
+    tops = (top_k_predictions(each, labels, 1)[0].label.display for each in (converted, original))
     name, size = model.metadata.architecture.name, row.size(out)
     return Converted(str(out), suffix.removeprefix("."), name, model.weights, size, difference, *tops)
 
 
 def _pixels(image: str | None, metadata: Metadata) -> NDArray[np.uint8]:
-    """Return the photo as a batch of one, as the network wants it."""
-    size, resizing = metadata.architecture.image_size, metadata.preprocessing.resizing
+    """Return an image, or the photo in the package, as a batch of one."""
     try:
-        return inputs.decode(str(PHOTO) if image is None else image, size, Fit.CROP, resizing)[None]
+        return inputs.read_pixels(PHOTO if image is None else image, metadata.decoding())[None]
     except ImageError as error:
         raise UsageError(f"{image}: {error}") from error

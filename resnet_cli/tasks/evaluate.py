@@ -1,101 +1,105 @@
-"""The use case: a folder a class -> how good a model is, in constant memory an image."""
+"""Measure a model's accuracy on images sorted into class folders, in constant memory per image."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_cli import files, inputs, metrics, predict
-from resnet_cli.engines import Engine
+from resnet_cli.engines import probabilities
 from resnet_cli.errors import ImageError, UsageError
-from resnet_cli.labels import Labels
-from resnet_cli.models import Model
+from resnet_cli.images import inputs
+from resnet_cli.network.labels import Labels
+from resnet_cli.system.progress import SILENT, Progress
+from resnet_cli.tasks.classify import Model, infer
 
-BINS = 15  # of the calibration error, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"
+BINS = 15  # for the calibration error, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model said of one image.
+class Outcome:
+    """The prediction for one image, and its true class.
 
     Args:
         image: its path.
-        true: index of its class.
-        predicted: index of the most probable class.
-        rank: place of its class among all, from 1.
+        true_index: index of its class.
+        predicted_index: index of the most probable class.
+        rank: position of its class among the predictions, from 1.
         confidence: probability of the predicted class.
-        likelihood: probability of its class.
+        true_probability: probability of its class.
     """
 
     image: str
-    true: int
-    predicted: int
+    true_index: int
+    predicted_index: int
     rank: int
     confidence: float
-    likelihood: float
+    true_probability: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is on a set of images; shares are 0 to 1.
+    """A model's accuracy on a set of images.
 
     Args:
-        labels: of the model, in the order of the indices.
-        answers: one an image that could be read.
-        failures: images that could not, and why.
-        seconds: wall time of it all.
+        model, weights: names of the network and its weights.
+        labels: the model's classes, in the order of the indices.
+        outcomes: one per readable image.
+        failures: images that cannot be read, and why.
+        seconds: wall time of the evaluation.
     """
 
+    model: str
+    weights: str
     labels: Labels
-    answers: tuple[Answer, ...]
+    outcomes: tuple[Outcome, ...]
     failures: tuple[tuple[str, ImageError], ...]
     seconds: float
 
     def top(self, k: int) -> tuple[float, float, float]:
-        """Return the share of images whose class is among the first k, with its 95 % interval."""
-        hits = sum(answer.rank <= k for answer in self.answers)
-        return hits / len(self.answers), *wilson(hits, len(self.answers))
+        """Return the share of images, from 0 to 1, whose class is among the first k, and its 95 % interval."""
+        hits = sum(outcome.rank <= k for outcome in self.outcomes)
+        return hits / len(self.outcomes), *wilson_interval(hits, len(self.outcomes))
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
-        likelihoods = np.array([answer.likelihood for answer in self.answers])
-        return float(-np.log(np.maximum(likelihoods, metrics.FLOOR)).mean())
+        true_probabilities = np.array([outcome.true_probability for outcome in self.outcomes])
+        return float(-np.log(np.maximum(true_probabilities, probabilities.FLOOR)).mean())
 
     @property
     def calibration_error(self) -> float:
         """Mean gap between confidence and accuracy over bins of confidence, weighted by their images."""
-        confidence = np.array([answer.confidence for answer in self.answers])
-        right = np.array([answer.rank == 1 for answer in self.answers], float)
+        confidence = np.array([outcome.confidence for outcome in self.outcomes])
+        right = np.array([outcome.rank == 1 for outcome in self.outcomes], float)
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         gaps = np.bincount(bins, confidence - right, BINS)
-        return float(np.abs(gaps).sum() / len(self.answers))
+        return float(np.abs(gaps).sum() / len(self.outcomes))
 
     @property
     def images_per_second(self) -> float:
-        """Images read and classified a second."""
-        return (len(self.answers) + len(self.failures)) / self.seconds
+        """Images read and classified per second."""
+        return (len(self.outcomes) + len(self.failures)) / self.seconds
 
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Images by true and predicted class, shape (classes, classes)."""
         matrix = np.zeros((len(self.labels), len(self.labels)), np.int64)
-        for answer in self.answers:
-            matrix[answer.true, answer.predicted] += 1
+        for outcome in self.outcomes:
+            matrix[outcome.true_index, outcome.predicted_index] += 1
         return matrix
 
     @property
-    def mistakes(self) -> list[Answer]:
-        """Wrong answers, the most certain first."""
-        return sorted((answer for answer in self.answers if answer.rank > 1), key=lambda answer: -answer.confidence)
+    def mistakes(self) -> list[Outcome]:
+        """Misclassified images, most confident first."""
+        return sorted(
+            (outcome for outcome in self.outcomes if outcome.rank > 1), key=lambda outcome: -outcome.confidence
+        )
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     """Return the 95 % interval of a share (Wilson 1927), which stays within 0 and 1."""
     z = 1.959964
     share, spread = hits / count, z * z / count
@@ -104,124 +108,75 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 
 def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, int]:
-    """Find the class of each folder by its name: a label, a WordNet id or an index.
+    """Return the class index of each folder, which is named after a label, a WordNet ID or an index.
 
     Args:
         folders: their names.
-        labels: of the model.
-        root: what the folders stand in, for messages.
+        labels: the model's classes.
+        root: their parent folder, for error messages.
 
     Raises:
-        UsageError: a name stands for no class, or for two.
+        UsageError: a name matches no class, or two.
     """
     by_name: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         for name in {label.name, label.display, label.wnid} - {None}:
             by_name.setdefault(str(name), []).append(index)
     for index in range(len(labels)):
-        by_name.setdefault(str(index), [index])  # a label that is a number goes before an index
+        by_name.setdefault(str(index), [index])  # a label that is a number takes precedence
     unknown = [folder for folder in folders if folder not in by_name]
     if unknown:
         listed = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
         raise UsageError(
-            f"{root}: expected folders named by a class, a WordNet id or an index of the model, got {listed}"
+            f"{root}: expected folders named after a class, a WordNet ID or a class index of the model, got {listed}"
         )
     for folder in folders:
         if len(by_name[folder]) > 1:
-            raise UsageError(f"{root / folder}: two classes have this name; name the folder by WordNet id or index")
+            raise UsageError(
+                f"{root / folder}: two classes have this name; rename the folder to the WordNet ID or class index"
+            )
     return {folder: by_name[folder][0] for folder in folders}
 
 
-def evaluate(
-    root: Path,
-    model: Model,
-    engine: Engine,
-    *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    **options: Any,
-) -> Evaluation:
-    """Classify the images of a tree `root/CLASS/...` and compare.
+def evaluate(root: str | Path, model: Model, progress: Progress = SILENT) -> Evaluation:
+    """Classify the images in `root/CLASS/...` and compare predictions with classes.
 
     Args:
-        root: the tree.
-        model: what answers.
-        engine: what computes it.
-        progress: is called before the first image and after each with how many are done and how many there are.
-        options: `fit`, `batch_size` and `workers` of `predict.answers`.
+        root: folder with one subfolder per class, named after a label, a WordNet ID or a class index.
+        model: the model.
+        progress: receives the number of images.
 
     Raises:
-        UsageError: there are no folders, one names no class, or no image can be read.
+        UsageError: there are no folders, one of them matches no class, or no image can be read.
     """
+    root = Path(root)
     if not root.is_dir():
-        raise UsageError(f"{root}: expected a folder with a folder a class, found none")
+        raise UsageError(f"{root}: expected a folder with one subfolder per class, found none")
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
-        raise UsageError(f"{root}: expected a folder a class in it, found none")
-    indices = class_indices(folders, model.metadata.labels, root)
+        raise UsageError(f"{root}: expected one subfolder per class, found none")
+    indices = class_indices(folders, model.labels, root)
 
     started = time.monotonic()
-    true = {path: indices[folder] for folder in folders for path in inputs.find([str(root / folder)])}
-    progress(0, len(true))
+    classes = {path: indices[folder] for folder in folders for path in inputs.find([str(root / folder)])}
+    progress.count(0, len(classes))
     found, failures = [], []
-    for done, (path, answer) in enumerate(predict.answers(true, model, engine, **options), 1):
-        if isinstance(answer, ImageError):
-            failures.append((path, answer))
+    for done, (path, output) in enumerate(infer(classes, model), 1):
+        if isinstance(output, ImageError):
+            failures.append((path, output))
         else:
-            found.append(_answer(path, true[path], answer.probabilities))
-        progress(done, len(true))
+            found.append(_outcome(path, classes[path], output.probabilities))
+        progress.count(done, len(classes))
     if not found:
-        raise UsageError(f"{root}: no image could be read")
-    return Evaluation(model.metadata.labels, tuple(found), tuple(failures), time.monotonic() - started)
-
-
-def _answer(path: str, true: int, probabilities: NDArray[np.float32]) -> Answer:
-    order = np.argsort(-probabilities, kind="stable")
-    rank = int(np.flatnonzero(order == true)[0]) + 1
-    return Answer(path, true, int(order[0]), rank, float(probabilities[order[0]]), float(probabilities[true]))
-
-
-def write_classes(evaluation: Evaluation, path: Path) -> None:
-    """Write a CSV with a row a class that has images: how many, how many were found, how often it was said.
-
-    Args:
-        evaluation: what to write.
-        path: the file; one of that name is replaced.
-    """
-    confusion = evaluation.confusion
-    top5 = np.bincount([a.true for a in evaluation.answers if a.rank <= 5], minlength=len(evaluation.labels))
-    rows = []
-    for index in np.flatnonzero(confusion.sum(1)):
-        label, hits, said = evaluation.labels[index], confusion[index, index], confusion[:, index].sum()
-        count = confusion[index].sum()
-        shares = [f"{hits / count:.4f}", f"{top5[index] / count:.4f}", f"{hits / said:.4f}" if said else ""]
-        rows.append([index, label.wnid, label.name, count, *shares])
-    files.write_csv(path, ["index", "wnid", "label", "images", "top1", "top5", "precision"], rows)
-
-
-def write_mistakes(evaluation: Evaluation, path: Path) -> None:
-    """Write a CSV of wrong answers, the most certain first.
-
-    Args:
-        evaluation: what to write.
-        path: the file; one of that name is replaced.
-    """
-    names = [label.name for label in evaluation.labels]
-    header = ["image", "true_index", "true_label", "predicted_index", "predicted_label", "probability", "rank_of_true"]
-    rows = (
-        (a.image, a.true, names[a.true], a.predicted, names[a.predicted], f"{a.confidence:.5g}", a.rank)
-        for a in evaluation.mistakes
+        raise UsageError(f"{root}: none of the images can be read")
+    return Evaluation(
+        model.name, model.weights, model.labels, tuple(found), tuple(failures), time.monotonic() - started
     )
-    files.write_csv(path, header, rows)
 
 
-def draw_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Draw which classes are taken for which.
-
-    Args:
-        evaluation: what to draw.
-        path: the picture; a file of that name is replaced.
-    """
-    from resnet_cli import plots
-
-    with files.replacing(path) as unfinished:
-        plots.confusion(evaluation.confusion, [label.display for label in evaluation.labels], unfinished)
+def _outcome(path: str, true_index: int, probabilities: NDArray[np.float32]) -> Outcome:
+    order = np.argsort(-probabilities, kind="stable")
+    rank = int(np.flatnonzero(order == true_index)[0]) + 1
+    return Outcome(
+        path, true_index, int(order[0]), rank, float(probabilities[order[0]]), float(probabilities[true_index])
+    )

@@ -1,4 +1,4 @@
-"""What a whole process costs: wall time and peak memory (standard library only; Unix)."""
+"""The cost of a process: wall time and peak memory (standard library only; Unix)."""
 
 import resource
 import subprocess
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from resnet_cli.errors import ResnetError
 
-UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of what the system counts memory in
+UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of the system's memory figures
 
-# Linux counts to a process the memory that the one which starts it has, so that a small one starts it.
+# On Linux a child's peak memory includes its parent's, so a small launcher starts the command.
 LAUNCHER = """
 import os, subprocess, sys, time
 started = time.perf_counter()
@@ -22,11 +22,11 @@ print(time.perf_counter() - started, usage.ru_maxrss, os.waitstatus_to_exitcode(
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process cost from its start to its end.
+    """The cost of a process from start to end.
 
     Args:
         seconds: wall time.
-        peak_bytes: the most memory it had at a time.
+        peak_bytes: peak memory.
     """
 
     seconds: float
@@ -34,14 +34,14 @@ class Cost:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run a command, leave its standard output aside, and measure it.
+    """Run a command without its standard output, and measure it.
 
     Args:
         command: the program and its arguments.
-        environment: all its variables.
+        environment: all environment variables.
 
     Raises:
-        ResnetError: it failed.
+        ResnetError: the command failed.
     """
     launched = [sys.executable, "-I", "-S", "-c", LAUNCHER, *command]
     result = subprocess.run(launched, env=dict(environment), capture_output=True, encoding="utf-8", errors="replace")
@@ -53,5 +53,5 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
 
 
 def peak_bytes() -> int:
-    """Return the most memory this process has had at a time."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT

@@ -1,4 +1,4 @@
-"""Images -> batches for Keras. Importing this module imports Keras."""
+"""From images to batches for Keras. Importing this module imports Keras."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_cli import images
-from resnet_cli.datasets import Split
+from resnet_cli.engines.keras_engine import preprocess
 from resnet_cli.errors import UsageError
-from resnet_cli.keras_model import preprocess
-from resnet_cli.pretrained import Fit, Preprocessing
+from resnet_cli.images.resize import fit_square
+from resnet_cli.network.preprocessing import Decoding, Fit, Preprocessing
+from resnet_cli.training.dataset import Split
 
-AHEAD = 4  # batches that are made while the network computes
-WORKERS = 2  # threads that make them; Pillow computes without Python's lock
+PREFETCH_BATCHES = 4  # batches to prepare in advance
+LOADER_THREADS = 2  # Pillow releases the interpreter lock
 
 ASPECT = (3 / 4, 4 / 3)  # of random crops (Szegedy et al. 2014, "Going deeper with convolutions", section 6)
 
@@ -24,22 +24,22 @@ Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
-    """Return the number of whole batches; the images left over wait for another epoch's order."""
+    """Return the number of full batches; leftover images are skipped in this epoch."""
     return max(1, len(split) // batch_size)
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Shuffled batches of random crops, without end, the same ones in each run of the same seed.
+    """Endless shuffled batches of random crops, reproducible for a seed.
 
     Args:
         split: the images.
-        preprocessing: what the network wants.
+        preprocessing: the input that the network expects.
         classes: number of classes.
-        batch_size: images at once.
-        size: side of the crops in pixels.
-        crop: the smallest part of an image's area that a crop takes, 0 to 1.
-        seed: of order and crops.
-        first_epoch: the epoch, from 0, that the first batch begins.
+        batch_size: images per batch.
+        size: width and height of the crops in pixels.
+        crop: the smallest crop, as a share of the image's area, from 0 to 1.
+        seed: for order and crops.
+        first_epoch: epoch of the first batch, counted from 0.
     """
 
     def __init__(
@@ -57,21 +57,21 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         super().__init__()
         self.split, self.preprocessing, self.classes, self.batch_size = split, preprocessing, classes, batch_size
         self.size, self.crop, self.seed, self.first_epoch = size, crop, seed, first_epoch
-        self._pool = ThreadPoolExecutor(WORKERS)
-        self._coming: dict[int, Future[Batch]] = {}
+        self._pool = ThreadPoolExecutor(LOADER_THREADS)
+        self._pending: dict[int, Future[Batch]] = {}
         self._order: Callable[[int], NDArray[np.int64]] = lru_cache(2)(self._shuffled)
 
     @property
     def num_batches(self) -> None:
-        """Keras's word for no end."""
+        """None, which means endless in Keras."""
         return None
 
     def __getitem__(self, index: int) -> Batch:
-        """Return images (batch, size, size, 3) and one-hot classes (batch, classes); the next ones are on their way."""
-        for coming in range(index, index + 1 + AHEAD):
-            if coming not in self._coming:
-                self._coming[coming] = self._pool.submit(self._batch, coming)
-        return self._coming.pop(index).result()
+        """Return images (batch, size, size, 3) and one-hot classes (batch, classes); prefetch the next."""
+        for upcoming in range(index, index + 1 + PREFETCH_BATCHES):
+            if upcoming not in self._pending:
+                self._pending[upcoming] = self._pool.submit(self._batch, upcoming)
+        return self._pending.pop(index).result()
 
     def _batch(self, index: int) -> Batch:
         steps = steps_per_epoch(self.split, self.batch_size)
@@ -80,7 +80,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         rng = np.random.default_rng((self.seed, epoch, batch + 1))
         pixels, classes = [], []
         for position in range(batch * self.batch_size, min(len(self.split), (batch + 1) * self.batch_size)):
-            at, image = self._readable(order, position)
+            at, image = self._next_readable(order, position)
             pixels.append(random_crop(image, self.size, self.crop, rng))
             classes.append(self.split.classes[at])
         return preprocess(np.stack(pixels), self.preprocessing), np.eye(self.classes, dtype=np.float32)[classes]
@@ -88,26 +88,24 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.split))
 
-    def _readable(self, order: NDArray[np.int64], position: int) -> tuple[int, Image.Image]:
-        """Return the image at a position, or where it is bad the next good one."""
+    def _next_readable(self, order: NDArray[np.int64], position: int) -> tuple[int, Image.Image]:
+        """Return the image at a position, or the next readable one."""
         for step in range(len(order)):
             index = int(order[(position + step) % len(order)])
             if (image := self.split.open(index, self.size)) is not None:
                 return index, image
-        raise UsageError(f"{self.split.folder}: no image can be read; {next(iter(self.split.bad.values()))}")
+        error = next(iter(self.split.unreadable.values()))
+        raise UsageError(f"{self.split.folder}: none of the images can be read; first error: {error}")
 
 
 def random_crop(image: Image.Image, size: int, crop: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Resize a random part of a picture, mirrored every second time.
+    """Return a random crop of an RGB image, mirrored half of the time, as (size, size, 3) uint8.
 
     Args:
-        image: RGB.
-        size: side of the result in pixels.
-        crop: the smallest part of the area, 0 to 1.
-        rng: where the randomness comes from.
-
-    Returns:
-        RGB, shape (size, size, 3).
+        image: the image.
+        size: width and height of the result in pixels.
+        crop: the smallest crop, as a share of the image's area, from 0 to 1.
+        rng: the source of randomness.
     """
     area = image.width * image.height * rng.uniform(crop, 1)
     aspect = np.exp(rng.uniform(*np.log(ASPECT)))
@@ -121,23 +119,24 @@ def random_crop(image: Image.Image, size: int, crop: float, rng: np.random.Gener
 def validation_batches(
     split: Split, preprocessing: Preprocessing, batch_size: int, size: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-    """Yield preprocessed images (batch, size, size, 3), fitted as `predict` fits them, and their classes.
+    """Yield preprocessed images (batch, size, size, 3), resized as in `predict`, and their classes.
 
     Args:
-        split: the images; bad ones are left out.
-        preprocessing: what the network wants.
-        batch_size: images at once.
-        size: side in pixels.
+        split: the images; unreadable ones are skipped.
+        preprocessing: the input that the network expects.
+        batch_size: images per batch.
+        size: width and height in pixels.
     """
+    decoding = Decoding(size, Fit.CROP, preprocessing.resizing)
 
-    def fitted(index: int) -> NDArray[np.uint8] | None:
+    def read(index: int) -> NDArray[np.uint8] | None:
         image = split.open(index, size)
-        return None if image is None else np.asarray(images.fitted(image, size, Fit.CROP, preprocessing.resizing))
+        return None if image is None else np.asarray(fit_square(image, decoding))
 
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(LOADER_THREADS) as pool:
         for start in range(0, len(split), batch_size):
             indices = range(start, min(start + batch_size, len(split)))
-            pairs = zip(indices, pool.map(fitted, indices), strict=True)
-            read = {index: pixels for index, pixels in pairs if pixels is not None}
-            if read:
-                yield preprocess(np.stack(list(read.values())), preprocessing), split.classes[list(read)]
+            pairs = zip(indices, pool.map(read, indices), strict=True)
+            readable = {index: pixels for index, pixels in pairs if pixels is not None}
+            if readable:
+                yield preprocess(np.stack(list(readable.values())), preprocessing), split.classes[list(readable)]

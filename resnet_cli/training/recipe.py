@@ -1,13 +1,31 @@
-"""How a network is trained and what came of it, as data (standard library only)."""
+"""How a network is trained, and the results per epoch, as data (standard library only)."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from math import log2
 from typing import Any
 
 from resnet_cli.errors import UsageError
+from resnet_cli.network.architecture import Choices
 
 Sizes = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class RecipeOptions(Choices):
+    """The parts of a recipe that the user chose; see `Recipe`. `precision` may be `auto`."""
+
+    freeze_backbone: bool | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    warmup: int | None = None
+    cooldown: int | None = None
+    sizes: Sizes | None = None
+    crop: float | None = None
+    seed: int | None = None
+    precision: str | None = None
+    validation_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -16,20 +34,20 @@ class Recipe:
 
     Args:
         epochs: passes over the training images.
-        batch_size: images a step.
-        learning_rate: its highest value.
-        warmup: epochs in which it rises from zero; at most all but the last.
-        cooldown: epochs at the end in which it falls to zero along a cosine; None for all after the warm-up. In
-            between it stays at its highest, so that until the cool-down nothing depends on when the training ends.
-        sizes: (side in pixels, epochs) of the first epochs, smallest first; the others see the network's own size.
-        crop: the smallest part of an image's area that a random crop takes, 0 to 1.
-        momentum: Nesterov's, 0 to 1.
-        weight_decay: part of each kernel that a step at learning rate 1 takes away.
+        batch_size: images per step.
+        learning_rate: its peak.
+        warmup: epochs in which the rate rises from zero; at most all but the last.
+        cooldown: final epochs of cosine decay to zero; None for all after the warm-up. In between the rate stays at its
+            peak, so nothing before the cool-down depends on when training ends.
+        sizes: (pixels, epochs) of the first epochs, smallest first; the others use the network's own size.
+        crop: the smallest random crop, as a share of the image's area, from 0 to 1.
+        momentum: Nesterov momentum, from 0 to 1.
+        weight_decay: share of each kernel that is subtracted per step at learning rate 1.
         label_smoothing: probability that is spread over all classes.
-        freeze_backbone: whether only the last layer learns.
-        precision: `f32` or `bf16`, of the computation; weights are always f32.
-        seed: of weights, order and crops.
-        validation_share: part of the images, 0 to 1, that validates where the tree has no images for that.
+        freeze_backbone: whether only the final layer is trained.
+        precision: `f32` or `bf16`, for the computation; weights are always f32.
+        seed: for weights, order and crops.
+        validation_share: share of the images, from 0 to 1, to validate on if the dataset has no validation images.
     """
 
     epochs: int = 90
@@ -48,14 +66,14 @@ class Recipe:
     validation_share: float = 0.05
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("warmup", 0), ("cooldown", 0), ("seed", 0)):
+        for name, minimum in (("epochs", 1), ("batch_size", 1), ("warmup", 0), ("cooldown", 0), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name.replace('_', ' ')} must be at least {least}, got {value}")
+            if value is not None and value < minimum:
+                raise UsageError(f"{name.replace('_', ' ')} must be at least {minimum}, got {value}")
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(f"learning rate must be above zero, got {self.learning_rate}")
         if any(size < 1 or epochs < 1 for size, epochs in self.sizes):
-            raise UsageError(f"sizes must be sides and epochs of at least 1, got {self.sizes}")
+            raise UsageError(f"sizes must be pairs of pixels and epochs, both at least 1, got {self.sizes}")
         if self.seed >= 2**32:
             raise UsageError(f"seed must be below {2**32}, got {self.seed}")
         if not 0 < self.validation_share < 1:
@@ -64,38 +82,32 @@ class Recipe:
             raise UsageError(f"crop must be above 0 and at most 1, got {self.crop}")
 
     @classmethod
-    def begin(cls, images: int, given: Mapping[str, Any]) -> "Recipe":
-        """Return a recipe for a training that begins.
+    def for_images(cls, images: int, options: RecipeOptions) -> "Recipe":
+        """Return a recipe for a number of training images.
 
-        The batch is 128 images, of few images an eighth (a power of two, at least 8), so that an epoch has several
-        steps; the learning rate is 0.2 for 128 images and follows the batch in proportion (Goyal et al. 2017,
-        "Accurate, Large Minibatch SGD", section 2.1).
-
-        Args:
-            images: how many there are to learn from.
-            given: fields that the user chose.
+        The batch is 128 images, or an eighth of a small dataset (a power of two, at least 8), so that an epoch has
+        several steps. The learning rate is 0.2 for 128 images and proportional to the batch (Goyal et al. 2017,
+        "Accurate, Large Minibatch SGD", section 2.1). By default, the precision is `auto`.
         """
-        batch_size = given.get("batch_size", min(128, max(8, 2 ** int(log2(images / 8)))))
-        return cls(**{"batch_size": batch_size, "learning_rate": 0.2 * batch_size / 128, **given})
+        batch_size = options.batch_size or min(128, max(8, 2 ** int(log2(images / 8))))
+        defaults = cls(batch_size=batch_size, learning_rate=0.2 * batch_size / 128, precision="auto")
+        return replace(defaults, **options.chosen)
 
     @property
-    def rise(self) -> int:
-        """Epochs in which the learning rate rises."""
+    def warmup_epochs(self) -> int:
+        """Number of epochs in which the learning rate rises."""
         return min(self.warmup, self.epochs - 1)
 
     @property
-    def hold(self) -> int:
-        """Epochs in which the learning rate stays at its highest."""
-        return 0 if self.cooldown is None else max(0, self.epochs - self.rise - self.cooldown)
+    def hold_epochs(self) -> int:
+        """Number of epochs in which the learning rate stays at its peak."""
+        return 0 if self.cooldown is None else max(0, self.epochs - self.warmup_epochs - self.cooldown)
 
     def phases(self, full: int) -> Iterator[tuple[int, int, int]]:
-        """Say how large the images are when.
+        """Yield the phases of the training: image size in pixels, first epoch, and last epoch + 1, counted from 0.
 
         Args:
-            full: the network's own size in pixels.
-
-        Yields:
-            Side in pixels, first epoch and the epoch after the last, counted from 0.
+            full: the network's own image size in pixels.
         """
         first = 0
         for size, epochs in (*self.sizes, (full, self.epochs)):
@@ -104,8 +116,8 @@ class Recipe:
                 yield size, first, last
             first = last
 
-    def work(self, full: int, done: float = 0) -> float:
-        """Return the pixels an image side by side that are still to come after `done` epochs, for estimates of time."""
+    def remaining_work(self, full: int, done: float = 0) -> float:
+        """Return the work left after `done` epochs, in pixels per image summed over epochs, to estimate time."""
         return sum(size**2 * max(0, last - max(first, done)) for size, first, last in self.phases(full))
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,22 +126,22 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Recipe":
-        """Read what `to_dict` wrote."""
+        """Read the result of `to_dict`."""
         return cls(**fields | {"sizes": tuple((size, epochs) for size, epochs in fields["sizes"])})
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to.
+    """The results of an epoch.
 
     Args:
         epoch: counted from 1.
-        image_size: side in pixels of what it saw and was validated with.
-        learning_rate: at its end.
-        loss, accuracy: mean over the training crops while the network learned; nats and 0 to 1.
-        val_loss, val_accuracy, val_top5: over the validation images after it.
-        images_per_second: training alone.
-        seconds: wall time, validation included.
+        image_size: width and height of the training and validation images in pixels.
+        learning_rate: at the end of the epoch.
+        loss, accuracy: mean over the training crops, during the epoch; nats, and from 0 to 1.
+        val_loss, val_accuracy, val_top5: on the validation images, after the epoch.
+        images_per_second: of training only.
+        seconds: wall time, including validation.
     """
 
     epoch: int

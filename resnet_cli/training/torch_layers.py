@@ -1,4 +1,4 @@
-"""Three of Keras's layers on PyTorch without detours: together twice as fast on a processor, the same numbers.
+"""Three Keras layers that call PyTorch directly: the same results, and together twice as fast on a CPU.
 
 On the PyTorch backend, Keras 3.15 copies the input of each convolution and pooling to channels-first and back, though
 PyTorch computes on channels-last memory, and normalises batches in nine operations in place of one.

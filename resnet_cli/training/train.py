@@ -1,44 +1,43 @@
-"""The use case: a folder a class -> a network that tells them apart, in a file."""
+"""Train a network on images sorted into class folders, and write it to a file."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_cli import architecture, checkpoints, datasets, files, labels, metrics, models
-from resnet_cli.architecture import Head
-from resnet_cli.checkpoints import Arrays
-from resnet_cli.datasets import Tree
+from resnet_cli.engines import probabilities
+from resnet_cli.engines.probabilities import Scores
 from resnet_cli.errors import UsageError
-from resnet_cli.metadata import Metadata
-from resnet_cli.metrics import Scores
-from resnet_cli.models import Activity
-from resnet_cli.pretrained import TORCHVISION
-from resnet_cli.recipe import Epoch, Recipe
-
-if TYPE_CHECKING:
-    from resnet_cli.training import Progress, Run
+from resnet_cli.network import labels, variants
+from resnet_cli.network.architecture import Head, NetworkOptions
+from resnet_cli.network.metadata import Metadata
+from resnet_cli.network.preprocessing import TORCHVISION
+from resnet_cli.system import atomic
+from resnet_cli.system.progress import Progress
+from resnet_cli.training.dataset import Dataset, scan_dataset
+from resnet_cli.training.recipe import Epoch, Recipe, RecipeOptions
+from resnet_cli.training.run import TrainingProgress, TrainingRun
+from resnet_cli.weights.checkpoint import Arrays, write_safetensors
+from resnet_cli.weights.model import load_model, resolve_architecture
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a training came to; shares are 0 to 1.
+class TrainingResult:
+    """The results of a training; shares are from 0 to 1.
 
     Args:
-        path: the weights.
-        architecture: the network's name.
-        classes, images, validation_images: their numbers; bad images are not counted.
-        bad: why images were left out, by name.
-        epochs: how many it learned.
-        val_accuracy, val_top5: of the weights in the file, over the validation images.
+        path: the weights file.
+        architecture: name of the network.
+        classes, images, validation_images: their numbers, without unreadable images.
+        bad: why images cannot be read, by name.
+        epochs: number of epochs.
+        val_accuracy, val_top5: accuracy of the saved weights on the validation images.
         val_loss: cross-entropy of the probabilities at `temperature`, in nats.
         val_loss_untempered: the same at temperature 1.
-        temperature: what divides the logits.
-        precision: what it computed in.
-        images_per_second: mean over its epochs.
-        seconds: wall time of its epochs.
+        temperature: divides the logits.
+        precision: precision of the computation.
+        images_per_second: mean over the epochs.
+        seconds: wall time of the epochs.
     """
 
     path: str
@@ -58,92 +57,96 @@ class Trained:
     seconds: float
 
 
-def train(
+def train_model(
     data: Path,
     out: Path,
     weights: str,
-    asked: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    progress: "Progress",
+    requested: NetworkOptions,
+    recipe: RecipeOptions,
+    progress: TrainingProgress,
     *,
     half: bool = False,
     resume: bool = False,
     force: bool = False,
-) -> Trained:
-    """Train a network on a tree of images.
+) -> TrainingResult:
+    """Train a network on a folder of images.
 
-    Beside `out` come its metrics (`.metrics.csv`), curves (`.curves.png`) and checkpoint (`.checkpoint.weights.h5`),
-    which `resume` goes on from, also to more epochs than were planned.
+    Next to `out` are written: metrics (`.metrics.csv`), curves (`.curves.png`) and a checkpoint
+    (`.checkpoint.weights.h5`), from which `resume` continues, also with more epochs than planned.
 
     Args:
-        data: folder of `train/CLASS/` and perhaps `val/CLASS/`.
-        out: the weights to write, `.safetensors`.
-        weights: `none` for random ones, `imagenet`, `tiny`, or a file to start from.
-        asked: arguments of `architecture.resnet` that the user gave.
-        recipe: fields of `Recipe` that the user gave; `precision` may be `auto`.
-        progress: is told how far it is.
-        half: whether 16-bit weights are written.
-        resume: whether to go on from the checkpoint, with its network and recipe; what `recipe` has replaces its part.
-        force: whether files of an earlier training are replaced.
+        data: folder with `train/CLASS/` and, optionally, `val/CLASS/`.
+        out: the weights file to write, `.safetensors`.
+        weights: `none` for random initial weights, a name, or a file.
+        requested: options of the network.
+        recipe: options of the recipe.
+        progress: receives the progress.
+        half: whether to save 16-bit weights.
+        resume: whether to continue from the checkpoint, with its network and recipe; options in `recipe` override it.
+        force: whether to overwrite the files of an earlier training.
 
     Raises:
-        UsageError: the tree, the network or the recipe is none, or files are in the way.
-        ModelError: weights or checkpoint are not to be had or do not fit.
+        UsageError: the dataset, the network or the recipe is invalid, or files exist.
+        ModelError: weights or checkpoint are unavailable or do not match.
     """
-    paths = {kind: _beside(out, kind) for kind in ("metrics.csv", "curves.png", "checkpoint.weights.h5")}
+    paths = {kind: _sibling(out, kind) for kind in ("metrics.csv", "curves.png", "checkpoint.weights.h5")}
     checkpoint = paths["checkpoint.weights.h5"]
-    going_on = resume and checkpoint.exists()
-    if not (going_on or force):
+    resuming = resume and checkpoint.exists()
+    if not (resuming or force):
         for path in (out, checkpoint):
             if path.exists():
-                raise UsageError(f"{path} exists; --resume goes on from its checkpoint, --force begins anew")
-    if going_on:
-        run, tree, parameters = *_resumed(data, checkpoint, asked, recipe, progress), None
+                raise UsageError(
+                    f"{path} already exists; use --resume to continue from its checkpoint, or --force to start over"
+                )
+    if resuming:
+        run, dataset, parameters = *_resume(data, checkpoint, requested, recipe, progress), None
     else:
-        run, tree, parameters = _begun(data, weights, asked, recipe, progress)
-    from resnet_cli import keras_model, training
+        run, dataset, parameters = _start(data, weights, requested, recipe, progress)
+        progress.report("Importing Keras")
+    from resnet_cli.engines import keras_engine
+    from resnet_cli.training import loop
 
     if run.recipe.precision == "auto":
-        progress.report("Measuring precisions")
-        run.recipe = replace(run.recipe, precision=training.faster_precision(run))
+        progress.report("Choosing the precision")
+        run.recipe = replace(run.recipe, precision=loop.faster_precision(run))
     for size, *_ in run.recipe.phases(run.architecture.image_size):
-        replace(run.architecture, image_size=size)  # which raises where the network would have nothing left to see
+        replace(run.architecture, image_size=size)  # raises if the images are too small for the network
     for path in (out, *paths.values()):
-        files.remove_unfinished(path)
-    if not going_on:
+        atomic.remove_leftovers(path)
+    if not resuming:
         checkpoint.unlink(missing_ok=True)
 
     def report(epoch: Epoch) -> None:
-        files.write_csv(paths["metrics.csv"], [field.name for field in fields(Epoch)], map(astuple, run.history))
+        atomic.write_csv(paths["metrics.csv"], [field.name for field in fields(Epoch)], map(astuple, run.history))
         if epoch.seconds > 10 or epoch.epoch == run.recipe.epochs:  # drawing takes half a second
             _draw(run.history, paths["curves.png"])
 
-    progress.start(run, tree)
-    model = training.learn(run, tree, parameters, checkpoint, progress, report)
-    arrays = _narrow(keras_model.arrays(model), out, np.float16 if half else np.float32)
+    progress.start(run, dataset)
+    model = loop.fit(run, dataset, parameters, checkpoint, progress, report)
+    arrays = _cast(keras_engine.arrays(model), out, np.float16 if half else np.float32)
     for variable in model.variables:
-        variable.assign(arrays[variable.path])  # what is measured now is what the file holds
+        variable.assign(arrays[variable.path])  # so that the file's weights are validated
     progress.report("Fitting the temperature")
-    answers = training.predicted(model, tree.validation, run.preprocessing, run.architecture.image_size)
-    trained = _trained(out, run, tree, metrics.score(answers, metrics.TEMPERATURES))
-    _write_weights(out, arrays, run, trained)
-    return trained
+    predicted = loop.predict_split(model, dataset.validation, run.preprocessing, run.architecture.image_size)
+    result = _result(out, run, dataset, probabilities.score(predicted, probabilities.TEMPERATURES))
+    _write_weights(out, arrays, run, result)
+    return result
 
 
-def _scan(data: Path, recipe: Recipe, progress: Activity) -> Tree:
+def _scan(data: Path, recipe: Recipe, progress: Progress) -> Dataset:
     progress.report("Listing images")
-    return datasets.scan(data, recipe.validation_share)
+    return scan_dataset(data, recipe.validation_share)
 
 
-def _trained(out: Path, run: "Run", tree: Tree, scores: Scores) -> Trained:
-    """Sum a training up."""
-    return Trained(
+def _result(out: Path, run: TrainingRun, dataset: Dataset, scores: Scores) -> TrainingResult:
+    """Return the results of a training."""
+    return TrainingResult(
         path=str(out),
         architecture=run.architecture.name,
-        classes=len(tree.classes),
-        images=len(tree.train) - len(tree.train.bad),
+        classes=len(dataset.classes),
+        images=len(dataset.train) - len(dataset.train.unreadable),
         validation_images=scores.images,
-        bad=tree.bad,
+        bad=dataset.unreadable,
         epochs=len(run.history),
         val_accuracy=scores.accuracy,
         val_top5=scores.top5,
@@ -156,77 +159,76 @@ def _trained(out: Path, run: "Run", tree: Tree, scores: Scores) -> Trained:
     )
 
 
-def _narrow(arrays: Arrays, out: Path, dtype: type[np.floating[Any]]) -> Arrays:
+def _cast(arrays: Arrays, out: Path, dtype: type[np.float16 | np.float32]) -> Arrays:
     narrow = {name: array.astype(dtype) for name, array in arrays.items()}
     if not all(np.isfinite(array).all() for array in narrow.values()):
-        raise UsageError(f"{out}: the weights do not fit into 16 bits; --resume without --half writes them")
+        raise UsageError(f"{out}: the weights do not fit in 16 bits; run again with --resume and without --half")
     return narrow
 
 
-def _write_weights(out: Path, arrays: Arrays, run: "Run", trained: Trained) -> None:
-    summary = {name: value for name, value in asdict(trained).items() if name not in ("path", "bad")}
+def _write_weights(out: Path, arrays: Arrays, run: TrainingRun, result: TrainingResult) -> None:
+    summary = {name: value for name, value in asdict(result).items() if name not in ("path", "bad")}
     about = Metadata(
         run.architecture,
         labels.folder_labels(run.classes),
         run.preprocessing,
-        trained.temperature,
+        result.temperature,
         {"recipe": run.recipe.to_dict(), "summary": summary},
     )
-    with files.replacing(out) as unfinished:
-        checkpoints.write_safetensors(unfinished, arrays, about)
+    with atomic.atomic_write(out) as temporary:
+        write_safetensors(temporary, arrays, about)
 
 
-def _beside(out: Path, kind: str) -> Path:
+def _sibling(out: Path, kind: str) -> Path:
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: the name must end with .safetensors")
-    files.check(out)
+    atomic.check_writable(out)
     return out.with_name(f"{out.stem}.{kind}")
 
 
-def _resumed(
-    data: Path, checkpoint: Path, asked: Mapping[str, Any], recipe: Mapping[str, Any], progress: Activity
-) -> "tuple[Run, Tree]":
-    """Return the run of a checkpoint, with what was asked anew in place of its own, and its images."""
+def _resume(
+    data: Path, checkpoint: Path, requested: NetworkOptions, recipe: RecipeOptions, progress: Progress
+) -> tuple[TrainingRun, Dataset]:
+    """Return the run of a checkpoint, updated with the options of the recipe, and its dataset."""
     progress.report("Importing Keras")
-    from resnet_cli import training
+    from resnet_cli.training import loop
 
-    run = training.read_run(checkpoint)
-    if models.described(run.architecture, asked) != run.architecture:
-        raise UsageError(f"the checkpoint is of another network, {run.architecture.name}; leave out --resume")
-    asked_anew = {name: value for name, value in recipe.items() if value != "auto"}
-    run = replace(run, recipe=replace(run.recipe, **asked_anew))
-    tree = _scan(data, run.recipe, progress)
-    tree.leave_out(run.bad)
-    if run.classes != tree.classes:
-        raise UsageError(f"{data}: its classes are not those of {checkpoint}; leave out --resume")
-    return run, tree
+    start_over = "use --force instead of --resume to start over"
+    run = loop.read_run(checkpoint)
+    if resolve_architecture(run.architecture, requested) != run.architecture:
+        raise UsageError(f"the checkpoint is for another network, {run.architecture.name}; {start_over}")
+    overrides = {name: value for name, value in recipe.chosen.items() if value != "auto"}
+    run = replace(run, recipe=replace(run.recipe, **overrides))
+    dataset = _scan(data, run.recipe, progress)
+    dataset.exclude(run.bad)
+    if run.classes != dataset.classes:
+        raise UsageError(f"{data}: its classes differ from those in {checkpoint}; {start_over}")
+    return run, dataset
 
 
-def _begun(
-    data: Path, weights: str, asked: Mapping[str, Any], recipe: Mapping[str, Any], progress: Activity
-) -> "tuple[Run, Tree, Arrays | None]":
-    """Return a run that starts, its images and parameters; where the classes differ, without the last layer's."""
-    tree = _scan(data, Recipe(**recipe), progress)
-    chosen = Recipe.begin(len(tree.train), {"precision": "auto", **recipe})
-    progress.report("Importing Keras")
-    from resnet_cli.training import Run
-
-    classes = tree.classes
+def _start(
+    data: Path, weights: str, requested: NetworkOptions, recipe: RecipeOptions, progress: Progress
+) -> tuple[TrainingRun, Dataset, Arrays | None]:
+    """Return a new run, its dataset and its initial parameters, without the final layer's if the classes differ."""
+    dataset = _scan(data, Recipe(**recipe.chosen), progress)
+    chosen = Recipe.for_images(len(dataset.train), recipe)
+    classes = dataset.classes
     if weights == "none":
-        described = architecture.resnet(**{"variant": "v1.5", **asked, "classes": len(classes)})
-        return Run(described, classes, TORCHVISION, chosen, []), tree, None
-    model = models.load(weights, dict(asked), progress)
+        architecture = variants.describe(**{"variant": "v1.5", **requested.chosen, "classes": len(classes)})
+        return TrainingRun(architecture, classes, TORCHVISION, chosen, []), dataset, None
+    model = load_model(weights, requested, progress)
     parameters = model.parameters
     if model.metadata.labels != labels.folder_labels(classes):
         parameters = {name: array for name, array in parameters.items() if not name.startswith("predictions/")}
-    described = replace(model.metadata.architecture, head=Head(len(classes)))
-    preprocessing = model.metadata.preprocessing
-    resizing = replace(preprocessing.resizing, sampled=None)  # which was of the images that the weights are from
-    return Run(described, classes, replace(preprocessing, resizing=resizing), chosen, []), tree, parameters
+    architecture = replace(model.metadata.architecture, head=Head(len(classes)), options=None)
+    # Subsampling suits only the images that the weights were trained on.
+    resizing = replace(model.metadata.preprocessing.resizing, sampled=None)
+    preprocessing = replace(model.metadata.preprocessing, resizing=resizing)
+    return TrainingRun(architecture, classes, preprocessing, chosen, []), dataset, parameters
 
 
-def _draw(history: list[Epoch], picture: Path) -> None:
-    from resnet_cli import plots
+def _draw(history: list[Epoch], path: Path) -> None:
+    from resnet_cli.training import curves
 
-    with files.replacing(picture) as unfinished:
-        plots.curves(history, unfinished)
+    with atomic.atomic_write(path) as temporary:
+        curves.draw(history, temporary)

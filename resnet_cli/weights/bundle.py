@@ -1,4 +1,4 @@
-"""Weights in one file, for machines without internet: a zip of the files as they are, and a manifest of their hashes.
+"""Weights in one file for offline machines: a zip of the unchanged files and a manifest with their hashes.
 
 {"format": "resnet weights", "version": 1, "weights": [{"name": ..., "file": ..., "size": ..., "sha256": ...}]}
 """
@@ -14,27 +14,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from resnet_cli import cache, files, hub, weights
 from resnet_cli.errors import ModelError, ResnetError, UsageError
-from resnet_cli.models import Activity
-from resnet_cli.pretrained import PRETRAINED, similar
+from resnet_cli.system import atomic
+from resnet_cli.system.progress import Progress
+from resnet_cli.weights import checkpoint, download, inventory, local
+from resnet_cli.weights.published import PRETRAINED, suggestion
 
 MANIFEST = "manifest.json"
 FORMAT = {"format": "resnet weights", "version": 1}
 MAX_MANIFEST = 2**20  # bytes
 CHUNK = 2**20  # bytes in memory at once
-SHOWN = 64  # characters, in errors, of what a bundle says
+MAX_SHOWN = 64  # characters of a bundle's content in an error
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A file of weights in a bundle.
+class BundleEntry:
+    """A weights file in a bundle.
 
     Args:
-        name: of the weights.
-        file: its name in the bundle, and in our own cache.
-        size: bytes.
-        sha256: its hash in hexadecimal digits.
+        name: name of the weights.
+        file: its name in the bundle and in our own cache.
+        size: size in bytes.
+        sha256: its hash in hexadecimal.
     """
 
     name: str
@@ -43,70 +44,67 @@ class Packed:
     sha256: str
 
 
-def pack(output: Path, names: Iterable[str], activity: Activity, *, force: bool = False) -> list[Packed]:
-    """Write a bundle; what is not in the caches is downloaded first.
+def pack(output: Path, names: Iterable[str], progress: Progress, *, force: bool = False) -> list[BundleEntry]:
+    """Write a bundle and return its entries; weights that are not cached are downloaded first.
 
     Args:
         output: the file to write.
-        names: of the weights.
-        activity: is told what goes on.
-        force: whether an existing file is replaced.
-
-    Returns:
-        What is in it.
+        names: names of the weights.
+        progress: receives the progress.
+        force: whether to overwrite an existing file.
 
     Raises:
-        UsageError: the file exists, or cannot be written.
-        ModelError: weights are unknown, not to be had, or damaged.
+        UsageError: the file exists or cannot be written.
+        ModelError: weights are unknown, unavailable or damaged.
     """
-    files.check(output)
+    atomic.check_writable(output)
     if output.exists() and not force:
-        raise UsageError(f"{output} exists; --force replaces it")
-    rows = weights.rows(names)
+        raise UsageError(f"{output} already exists; use --force to overwrite it")
+    rows = inventory.find_all(names)
     for row in rows:
-        cache.fetch(row, activity)
+        download.fetch(row, progress)
     packed = []
-    with files.replacing(output) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+    with atomic.atomic_write(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for row in rows:
-            activity.report(f"Packing {row.name}")
-            kept = weights.kept(row)
-            if fault := weights.fault(kept):
-                raise ModelError(f"{kept.path}: {fault}\n`resnet weights download {row.name}` replaces it")
-            member = zipfile.ZipInfo(row.file)  # without a date: the same files make the same bundle
-            with kept.path.open("rb") as source, archive.open(member, "w", force_zip64=True) as target:
+            progress.report(f"Packing {row.name}")
+            cached = inventory.cached_file(row)
+            if fault := inventory.find_fault(cached):
+                raise ModelError(f"{cached.path}: {fault}\nRun `resnet weights download {row.name}` to replace it.")
+            member = zipfile.ZipInfo(row.file)  # without a date, so that the same files make the same bundle
+            with cached.path.open("rb") as source, archive.open(member, "w", force_zip64=True) as target:
                 size, sha256, _ = _copy(source, target)
-            packed.append(Packed(row.name, row.file, size, sha256))
+            packed.append(BundleEntry(row.name, row.file, size, sha256))
         manifest = FORMAT | {"weights": [asdict(each) for each in packed]}
         archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, indent=1))
     return packed
 
 
-def install(bundle: Path, activity: Activity) -> list[Path]:
-    """Put the files of a bundle into our own cache, all of them or none.
+def install_bundle(bundle: Path, progress: Progress) -> list[Path]:
+    """Install all files of a bundle into our own cache, or none of them.
 
     Args:
-        bundle: the file; nothing in it is trusted.
-        activity: is told what goes on.
+        bundle: the file; its content is not trusted.
+        progress: receives the progress.
 
     Returns:
         The files in the cache.
 
     Raises:
-        ModelError: it is no bundle, is damaged, or has what does not belong there.
+        ModelError: it is not a bundle, is damaged, or contains anything unexpected.
     """
-    folder = cache.own_folder()
+    folder = local.own_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cache.unusable(folder, "RESNET_CACHE_DIR", error) from error
+        raise download.unwritable(folder, "RESNET_CACHE_DIR", error) from error
     try:
-        with zipfile.ZipFile(bundle) as archive, ExitStack() as unfinished:
-            packed = _contents(archive, bundle.stat().st_size)
+        with zipfile.ZipFile(bundle) as archive, ExitStack() as stack:
+            packed = _checked_entries(archive, bundle.stat().st_size)
             for each in packed:
-                activity.report(f"Checking {each.name}")
-                _unpack(archive, each, unfinished)
+                progress.report(f"Checking {each.name}")
+                _unpack(archive, each, stack)
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OverflowError) as error:
-        raise ModelError(f"{bundle}: expected a whole bundle of `resnet weights bundle` ({error})") from error
+        raise ModelError(f"{bundle}: expected a complete bundle from `resnet weights bundle` ({error})") from error
     except OSError as error:
         raise ModelError(f"{bundle}: {error.strerror or error}") from error
     except ResnetError as error:
@@ -114,16 +112,16 @@ def install(bundle: Path, activity: Activity) -> list[Path]:
     rows = [PRETRAINED[each.name] for each in packed]
     for row, each in zip(rows, packed, strict=True):
         if row.repository:
-            cache.record(row, cache.own_file(row), each.sha256)
-    return [cache.own_file(row) for row in rows]
+            local.write_sidecar(row, local.own_file(row), each.sha256)
+    return [local.own_file(row) for row in rows]
 
 
-def _contents(archive: zipfile.ZipFile, size: int) -> list[Packed]:
-    """Compare what the archive says of itself, what the manifest says, and what belongs into the cache.
+def _checked_entries(archive: zipfile.ZipFile, size: int) -> list[BundleEntry]:
+    """Check that the archive, its manifest and the published names agree.
 
     Args:
         archive: the bundle.
-        size: its bytes.
+        size: its size in bytes.
 
     Raises:
         ModelError: they differ.
@@ -132,30 +130,33 @@ def _contents(archive: zipfile.ZipFile, size: int) -> list[Packed]:
     for name, info in members.items():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or kind not in (0, stat.S_IFREG):
-            raise ModelError(f"expected plain files, neither compressed nor links; {name[:SHOWN]!r} is something else")
+            fault = "is compressed, encrypted or not a regular file"
+            raise ModelError(f"expected plain, uncompressed files; {name[:MAX_SHOWN]!r} {fault}")
     if sum(info.file_size for info in archive.infolist()) > size:
-        raise ModelError(f"expected at most {size} bytes in it, it declares more")
+        raise ModelError(f"expected at most {size} bytes of content, but the bundle declares more")
     if MANIFEST not in members:
-        raise ModelError(f"expected a bundle of `resnet weights bundle`, it has no {MANIFEST}")
+        raise ModelError(f"expected a bundle from `resnet weights bundle`, but it has no {MANIFEST}")
     packed = _manifest(archive)
     named, there = Counter([MANIFEST, *(each.file for each in packed)]), Counter(archive.namelist())
-    if odd := sorted(name for name in {*named, *there} if not named[name] == there[name] == 1):
-        raise ModelError(f"expected the same files in it and in its manifest, once each; look at {odd[0][:SHOWN]!r}")
+    if mismatches := sorted(name for name in {*named, *there} if not named[name] == there[name] == 1):
+        raise ModelError(f"its files do not match its manifest; first mismatch: {mismatches[0][:MAX_SHOWN]!r}")
     for each in packed:
         if each.size != members[each.file].file_size:
-            raise ModelError(f"expected {each.size} bytes of {each.file}, it has {members[each.file].file_size}")
+            raise ModelError(f"expected {each.size} bytes for {each.file}, got {members[each.file].file_size}")
     return packed
 
 
-def _manifest(archive: zipfile.ZipFile) -> list[Packed]:
+def _manifest(archive: zipfile.ZipFile) -> list[BundleEntry]:
     with archive.open(MANIFEST) as stream:
         text = stream.read(MAX_MANIFEST)
     try:
         manifest = json.loads(text)
         if {key: manifest[key] for key in FORMAT} != FORMAT:
-            raise ModelError(f"expected version {FORMAT['version']} of bundles; another version of resnet made it")
+            raise ModelError(
+                f"expected bundle version {FORMAT['version']}; this bundle was made by another version of resnet"
+            )
         packed = [
-            Packed(str(entry["name"]), str(entry["file"]), int(entry["size"]), str(entry["sha256"]))
+            BundleEntry(str(entry["name"]), str(entry["file"]), int(entry["size"]), str(entry["sha256"]))
             for entry in manifest["weights"]
         ]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -163,33 +164,36 @@ def _manifest(archive: zipfile.ZipFile) -> list[Packed]:
     for each in packed:
         row = PRETRAINED.get(each.name)
         if not row:
-            raise ModelError(f"{each.name[:SHOWN]!r} is no name of `resnet weights list`{similar(each.name[:SHOWN])}")
+            name = each.name[:MAX_SHOWN]
+            raise ModelError(f"{name!r} is not a name from `resnet weights list`{suggestion(name)}")
         if each.file != row.file:
-            raise ModelError(f"expected the file {row.file} for {each.name}, its manifest says {each.file[:SHOWN]!r}")
+            raise ModelError(
+                f"expected the file {row.file} for {each.name}, got {each.file[:MAX_SHOWN]!r} in its manifest"
+            )
     return packed
 
 
-def _unpack(archive: zipfile.ZipFile, each: Packed, unfinished: ExitStack) -> None:
-    """Write a file under a temporary name, check it, and have it moved into the cache when all are checked."""
+def _unpack(archive: zipfile.ZipFile, each: BundleEntry, stack: ExitStack) -> None:
+    """Write a file under a temporary name and verify it; the stack moves it into the cache when all are verified."""
     row = PRETRAINED[each.name]
-    final = cache.own_file(row)
-    path = unfinished.enter_context(files.replacing(final))
+    final = local.own_file(row)
+    path = stack.enter_context(atomic.atomic_write(final))
     try:
         source = archive.open(each.file)
-    except OSError as error:  # which `replacing` would take for one of writing
+    except OSError as error:  # or `atomic_write` would report it as a write error
         raise ModelError(f"{each.file} cannot be read: {error.strerror}") from error
     with source, path.open("wb") as target:
         _, sha256, md5 = _copy(source, target)
     if sha256 != each.sha256:
-        raise ModelError(f"{each.file} is damaged: expected sha256:{each.sha256[:SHOWN]}, got {sha256}")
+        raise ModelError(f"{each.file} is damaged: expected sha256:{each.sha256[:MAX_SHOWN]}, got {sha256}")
     if row.md5 and md5 != row.md5:
         raise ModelError(f"{each.file} is not the published file: expected md5:{row.md5}, got {md5}")
-    if row.repository and not hub.whole(path):
-        raise ModelError(f"{each.file} is not the published file: expected whole safetensors")
+    if row.repository and not checkpoint.is_complete(path):
+        raise ModelError(f"{each.file} is not the published file: expected a complete safetensors file")
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> tuple[int, str, str]:
-    """Copy a file, and return its bytes, SHA-256 and MD5."""
+    """Copy a file and return its size in bytes, SHA-256 and MD5."""
     size, hashes = 0, (hashlib.sha256(), hashlib.md5(usedforsecurity=False))
     while chunk := source.read(CHUNK):
         target.write(chunk)

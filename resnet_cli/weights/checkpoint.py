@@ -1,7 +1,7 @@
-"""Weight files <-> {parameter name: array}. Never unpickles.
+"""Weights files <-> {parameter name: array}; nothing is ever unpickled.
 
-A checkpoint holds arrays under the names of its own format; `parameters` translates the names of the network
-into those of the format, and insists that both sides match one to one.
+A checkpoint contains arrays with the names of its own format. `parameters` translates the network's names into these,
+and requires that both sides match one to one.
 """
 
 import io
@@ -16,29 +16,29 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from resnet_cli import names
 from resnet_cli.errors import ModelError
-from resnet_cli.graph import Graph, resnet
-from resnet_cli.metadata import METADATA_KEY, Metadata
+from resnet_cli.network.graph import Graph, resnet
+from resnet_cli.network.metadata import METADATA_KEY, Metadata
+from resnet_cli.weights import foreign_names
 
 Arrays = dict[str, NDArray[Any]]
 
-CHUNK = 1 << 15  # bytes, about, of names in an attribute of HDF5, which holds 64 KB
-KERAS_MEMBER = "resnet_cli.json"  # where a .keras archive holds it
+CHUNK = 1 << 15  # bytes of names per HDF5 attribute, whose limit is 64 KB
+KERAS_MEMBER = "resnet_cli.json"  # the file in a .keras archive that contains the metadata
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A weight file as it was read.
+    """The content of a weights file.
 
     Args:
         path: the file.
-        arrays: its arrays by the file's own names, kernels as Keras shapes them.
-        names: gives the file's name of each parameter of a network.
-        metadata: what it says of itself; None for a file of another tool.
+        arrays: its arrays by their names in the file; kernels have Keras's shapes.
+        names: returns the name in the file of each parameter of a network.
+        metadata: its metadata; None for a file from another tool.
     """
 
     path: Path
@@ -47,55 +47,46 @@ class Checkpoint:
     metadata: Metadata | None
 
     def parameters(self, graph: Graph) -> Arrays:
-        """Return the network's parameters as float32, named and shaped as `graph` says.
-
-        Args:
-            graph: the network.
+        """Return the parameters of a network by name, as float32.
 
         Raises:
-            ModelError: an array is missing, left over or of another shape; all are named.
+            ModelError: an array is missing, unexpected or has another shape.
         """
-        if faults := self.faults(graph):
-            raise ModelError(f"{self.path} does not fit {graph.architecture.name}; " + "; ".join(faults))
-        return {name: self.arrays[theirs] for name, theirs in self.names(graph).items()}
+        if mismatches := self.mismatches(graph):
+            raise ModelError(f"{self.path} does not match {graph.architecture.name}; " + "; ".join(mismatches))
+        return {name: self.arrays[stored] for name, stored in self.names(graph).items()}
 
-    def faults(self, graph: Graph) -> list[str]:
-        """Say what keeps the file from being the network's.
-
-        Args:
-            graph: the network.
-
-        Returns:
-            Kinds of faults with the arrays that have them; empty where both sides match one to one.
-        """
+    def mismatches(self, graph: Graph) -> list[str]:
+        """Return the differences between the file and a network; empty if both sides match one to one."""
         known = self.names(graph)
-        missing = [name for name, theirs in known.items() if theirs not in self.arrays]
+        missing = [name for name, stored in known.items() if stored not in self.arrays]
         unexpected = sorted(self.arrays.keys() - set(known.values()))
-        misshapen = [
-            f"{name} with shape {self.arrays[theirs].shape} in place of {graph.parameters[name].shape}"
-            for name, theirs in known.items()
-            if theirs in self.arrays and self.arrays[theirs].shape != graph.parameters[name].shape
+        wrong_shape = [
+            f"{name} has {self.arrays[stored].shape}, expected {graph.parameters[name].shape}"
+            for name, stored in known.items()
+            if stored in self.arrays and self.arrays[stored].shape != graph.parameters[name].shape
         ]
-        found = {"missing": missing, "unexpected": unexpected, "wrong": misshapen}
-        return [f"{fault}: {_few(listed)}" for fault, listed in found.items() if listed]
+        found = {"missing": missing, "unexpected": unexpected, "wrong shape": wrong_shape}
+        return [f"{fault}: {_abbreviate(listed)}" for fault, listed in found.items() if listed]
 
 
-def _few(names: list[str], most: int = 3) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _abbreviate(names: list[str], limit: int = 3) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a weight file: `.safetensors`, Keras's `.keras` or `.weights.h5`, or Keras 2's `.h5`.
+    """Read a weights file: `.safetensors`, Keras's `.keras` or `.weights.h5`, or Keras 2's `.h5`.
 
-    Args:
-        path: the file; its format is told by its content.
+    The content determines the format, not the suffix.
 
     Raises:
-        ModelError: the file is not there, cannot be read, is damaged or is of another format.
+        ModelError: the file does not exist, cannot be read, is damaged or has another format.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: expected a weights file, got {'a folder or a pipe' if path.exists() else 'nothing'}")
+        raise ModelError(
+            f"{path}: expected a weights file, {'got a folder or a pipe' if path.exists() else 'found none'}"
+        )
     try:
         if zipfile.is_zipfile(path):
             return _read_keras(path)
@@ -105,15 +96,15 @@ def read(path: Path) -> Checkpoint:
         return _read_safetensors(path)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except Exception as error:  # zip, HDF5 and safetensors name a damaged file in nearly every way there is
+    except Exception as error:  # damaged files raise nearly any error in zipfile, HDF5 and safetensors
         expected = "expected .safetensors, .keras, .weights.h5 or .h5 weights"
-        raise ModelError(f"{path}: {expected}, got a damaged or foreign file ({error})") from error
+        raise ModelError(f"{path}: {expected}, got a damaged or unsupported file ({error})") from error
 
 
 def _floats(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     for name, array in arrays.items():
         if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
-            raise ModelError(f"{name} holds {array.dtype}, expected floating point")
+            raise ModelError(f"{name}: expected floating-point values, got {array.dtype}")
     return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
@@ -123,18 +114,14 @@ def _read_safetensors(path: Path) -> Checkpoint:
         text = (file.metadata() or {}).get(METADATA_KEY)
     metadata = None if text is None else Metadata.from_json(text)
     if any(name.endswith(".running_var") for name in arrays):
-        kept = {name: array for name, array in arrays.items() if not name.endswith(".num_batches_tracked")}
-        ordered = {name: from_torch(array) for name, array in _floats(kept).items()}
-        return Checkpoint(path, ordered, names.torch, metadata)
-    return Checkpoint(path, _floats(arrays), names.own, metadata)
+        selected = {name: array for name, array in arrays.items() if not name.endswith(".num_batches_tracked")}
+        ordered = {name: from_torch(array) for name, array in _floats(selected).items()}
+        return Checkpoint(path, ordered, foreign_names.torch, metadata)
+    return Checkpoint(path, _floats(arrays), foreign_names.own, metadata)
 
 
 def from_torch(array: NDArray[Any]) -> NDArray[Any]:
-    """Turn a kernel (out, in, height, width) or (out, in) into Keras's order of dimensions.
-
-    Args:
-        array: any array of a network; those of one dimension stay as they are.
-    """
+    """Convert an array from PyTorch's order of dimensions (out, in, height, width) to Keras's."""
     return array.transpose({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[array.ndim])
 
 
@@ -148,84 +135,68 @@ def _read_keras(path: Path) -> Checkpoint:
 
 def _read_hdf5(path: Path, file: h5py.File) -> Checkpoint:
     metadata = Metadata.from_json(file[METADATA_KEY].asstr()[()]) if METADATA_KEY in file else None
-    root = file.get("model_weights", file)  # a whole model saved by Keras 2 keeps its weights one level down
+    root = file.get("model_weights", file)  # a complete model saved by Keras 2 has its weights one level down
     datasets: dict[str, h5py.Dataset] = {}
     root.visititems(lambda name, node: datasets.update({name: node}) if isinstance(node, h5py.Dataset) else None)
-    kept = {name: node for name, node in datasets.items() if name.split("/")[0] not in ("optimizer", METADATA_KEY)}
-    arrays = _floats({name: np.asarray(node[()]) for name, node in kept.items()})
+    selected = {name: node for name, node in datasets.items() if name.split("/")[0] not in ("optimizer", METADATA_KEY)}
+    arrays = _floats({name: np.asarray(node[()]) for name, node in selected.items()})
     if "layers" in root:
-        return Checkpoint(path, arrays, names.keras3, metadata)
-    renamed = {names.legacy(name): array for name, array in arrays.items()}
+        return Checkpoint(path, arrays, foreign_names.keras3, metadata)
+    renamed = {foreign_names.legacy(name): array for name, array in arrays.items()}
     if len(renamed) < len(arrays):
-        counts = Counter(map(names.legacy, arrays))
-        raise ModelError(f"several arrays are called {_few([name for name, count in counts.items() if count > 1])}")
-    return Checkpoint(path, renamed, names.own, metadata)
+        counts = Counter(map(foreign_names.legacy, arrays))
+        raise ModelError(f"duplicate arrays: {_abbreviate([name for name, count in counts.items() if count > 1])}")
+    return Checkpoint(path, renamed, foreign_names.own, metadata)
+
+
+def is_complete(path: Path) -> bool:
+    """Return whether a file is a safetensors file as long as its header says."""
+    try:
+        with safe_open(path, "numpy"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
-    """Write arrays under the network's names, with the metadata in the header.
-
-    Args:
-        path: the file to write.
-        arrays: the network's parameters by name.
-        metadata: what the file is to say of itself.
-    """
-    ordered = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # or `save` mixes up the values
+    """Write arrays with the network's names, and the metadata in the header."""
+    ordered = {
+        name: np.ascontiguousarray(array) for name, array in arrays.items()
+    }  # otherwise `save` mixes up the values
     path.write_bytes(save(ordered, metadata={METADATA_KEY: metadata.to_json()}))
 
 
 def write_torch_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
-    """Write arrays under PyTorch's names and in its order of dimensions, with the metadata in the header.
-
-    Args:
-        path: the file to write.
-        arrays: the network's parameters by name.
-        metadata: what the file is to say of itself.
+    """Write arrays with PyTorch's names and order of dimensions, and the metadata in the header.
 
     Raises:
-        ModelError: the network has arrays that those of PyTorch lack.
+        ModelError: the network has arrays that no PyTorch ResNet has.
     """
-    theirs = names.torch(resnet(metadata.architecture))
-    if nameless := [name for name in arrays if theirs[name] == name]:
+    stored = foreign_names.torch(resnet(metadata.architecture))
+    if nameless := [name for name in arrays if stored[name] == name]:
         raise ModelError(
-            f"{metadata.architecture.name} has arrays that no ResNet of PyTorch has: {_few(nameless)}\n"
-            "It has none with biases of convolutions or with batch norm before them, such as Keras's v1 and v2."
+            f"{metadata.architecture.name} has arrays that no PyTorch ResNet has: {_abbreviate(nameless)}\n"
+            "PyTorch's ResNets have no convolution biases and no pre-activation, unlike Keras's v1 and v2."
         )
-    write_safetensors(path, {theirs[name]: to_torch(array) for name, array in arrays.items()}, metadata)
+    write_safetensors(path, {stored[name]: to_torch(array) for name, array in arrays.items()}, metadata)
 
 
 def to_torch(array: NDArray[Any]) -> NDArray[Any]:
-    """Turn a kernel (height, width, in, out) or (in, out) into PyTorch's order of dimensions.
-
-    Args:
-        array: any array of a network; those of one dimension stay as they are.
-    """
+    """Convert an array from Keras's order of dimensions (height, width, in, out) to PyTorch's."""
     return array.transpose({1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[array.ndim])
 
 
 def write_weights_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
-    """Write arrays as `keras.Model.save_weights` does, with the metadata beside them.
-
-    Args:
-        path: the file to write.
-        arrays: the network's parameters by name.
-        metadata: what the file is to say of itself.
-    """
+    """Write arrays like `keras.Model.save_weights`, and the metadata next to them."""
     with _hdf5(path, metadata) as file:
         add_weights(file, resnet(metadata.architecture), arrays)
 
 
 def write_legacy_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Metadata) -> None:
-    """Write arrays as Keras 2 did and `load_weights` still reads them, with the metadata beside them.
-
-    Args:
-        path: the file to write.
-        arrays: the network's parameters by name.
-        metadata: what the file is to say of itself.
-    """
+    """Write arrays like Keras 2, which `load_weights` still reads, and the metadata next to them."""
     layers = [op for op in resnet(metadata.architecture).ops if op.parameters]
     with _hdf5(path, metadata) as file:
-        # What `load_weights` goes by: keras/src/legacy/saving/legacy_h5_format.py.
+        # What `load_weights` reads: keras/src/legacy/saving/legacy_h5_format.py.
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.15.0"
         layer_names = np.array([layer.name.encode() for layer in layers])
         chunks = np.array_split(layer_names, 1 + layer_names.nbytes // CHUNK)
@@ -240,7 +211,7 @@ def write_legacy_h5(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Me
 
 @contextmanager
 def _hdf5(path: Path, metadata: Metadata) -> Iterator[h5py.File]:
-    content = io.BytesIO()  # HDF5 itself does not survive a full disk
+    content = io.BytesIO()  # HDF5 crashes if the disk is full
     with h5py.File(content, "w") as file:
         yield file
         file[METADATA_KEY] = metadata.to_json()
@@ -248,12 +219,6 @@ def _hdf5(path: Path, metadata: Metadata) -> Iterator[h5py.File]:
 
 
 def add_weights(file: h5py.File, graph: Graph, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Add a network's parameters to an HDF5 file as `keras.Model.save_weights` does.
-
-    Args:
-        file: open for writing.
-        graph: the network.
-        arrays: its parameters by name.
-    """
-    for name, theirs in names.keras3(graph).items():
-        file[theirs] = arrays[name]
+    """Add a network's parameters to an open HDF5 file, like `keras.Model.save_weights`."""
+    for name, stored in foreign_names.keras3(graph).items():
+        file[stored] = arrays[name]

@@ -1,48 +1,46 @@
-"""Weights of the Hugging Face hub, in its own cache, which other tools share.
+"""Weights from the Hugging Face Hub, in its own cache, which other tools share.
 
-huggingface_hub takes a third of a second to import: only what needs it does, and nobody who knows the file already.
+Importing huggingface_hub takes a third of a second, so it is imported only when needed, and never for a file that is
+already known.
 """
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from resnet_cli import files, internet, store
 from resnet_cli.errors import ModelError, ResnetError
-from resnet_cli.pretrained import Pretrained
+from resnet_cli.system import cache_folder, http
+from resnet_cli.system.http import TransientError
+from resnet_cli.system.progress import Progress
+from resnet_cli.weights.published import Pretrained
 
-if TYPE_CHECKING:
-    from resnet_cli.cache import Progress
-
-FILE = "model.safetensors"  # in every repository of timm's
+FILE = "model.safetensors"  # in every repository of timm
 SHA256 = re.compile("[0-9a-f]{64}")
-CHUNK = 2**14  # bytes between two signs of a download, which the library would give every 10 MB
-
-
-class _PassingError(Exception):
-    """A download that may go well another time."""
+CHUNK = 2**14  # bytes between two heartbeats of a download; the library's default is 10 MB
+STALE_SECONDS = 3600  # age of an unfinished download that no process writes any more
 
 
 def offline() -> bool:
-    """Tell whether `HF_HUB_OFFLINE` forbids to ask the hub."""
+    """Return whether `HF_HUB_OFFLINE` forbids access to the Hub."""
     from huggingface_hub import constants
 
     return constants.HF_HUB_OFFLINE
 
 
-def address(row: Pretrained) -> str:
-    """Return where the hub, or what `HF_ENDPOINT` says, has the file of a row."""
+def url(row: Pretrained) -> str:
+    """Return the URL of a row's file on the Hub, or on the server that `HF_ENDPOINT` sets."""
     from huggingface_hub import hf_hub_url
 
     return hf_hub_url(row.repository, FILE)
 
 
 def folder(row: Pretrained) -> Path:
-    """Return the folder of a row's repository in the hub's cache."""
+    """Return the folder of a row's repository in the Hub's cache."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -50,7 +48,7 @@ def folder(row: Pretrained) -> Path:
 
 
 def find(row: Pretrained) -> tuple[Path, str] | None:
-    """Return the file of a row in the hub's cache and the SHA-256 that the hub gave; its content is not looked at."""
+    """Return a row's file in the Hub's cache and the SHA-256 that the Hub stated; its content is not read."""
     from huggingface_hub import try_to_load_from_cache
 
     with suppress(OSError, ValueError):
@@ -61,133 +59,119 @@ def find(row: Pretrained) -> tuple[Path, str] | None:
 
 
 def _blob(path: Path) -> Path:
-    """Follow one link, to the blob that is named by its hash; it may be a link itself, named by something else."""
+    """Follow one link, to the blob named by its hash; the blob may itself be a link to a file with another name."""
     return path.parent / path.readlink() if path.is_symlink() else path
 
 
-def whole(file: Path) -> bool:
-    """Tell whether a file is as long as the header of safetensors says."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "numpy"):
-            return True
-    except (SafetensorError, OSError):
-        return False
-
-
-def download(row: Pretrained, progress: "Progress | None", patience: internet.Patience) -> tuple[Path, str]:
-    """Fetch the file of a row into the hub's cache, trying twice.
-
-    Args:
-        row: which weights.
-        progress: is told how the download goes.
-        patience: how long the hub is waited for.
+def download(row: Pretrained, progress: Progress, watchdog: http.Watchdog) -> tuple[Path, str]:
+    """Download the file of a row into the Hub's cache, in at most two attempts.
 
     Returns:
-        The file and its SHA-256, which is that of the hub.
+        The file and its SHA-256, which is the one that the Hub states.
 
     Raises:
-        ModelError: the hub does not answer, or not as it should; one line says why.
-        OSError: the cache cannot be written.
+        ModelError: the Hub does not respond, or not as expected; the message is one line.
+        OSError: the cache cannot be written to.
     """
-    files.remove_stale(_unfinished(row))
-    with suppress(_PassingError):
-        return _attempt(row, progress, patience, anew=False)
+    _remove_stale(row)
+    with suppress(TransientError):
+        return _attempt(row, progress, watchdog, force=False)
     try:
-        return _attempt(row, progress, patience, anew=True)
-    except _PassingError as error:
+        return _attempt(row, progress, watchdog, force=True)
+    except TransientError as error:
         raise ModelError(str(error)) from error
 
 
-def _attempt(
-    row: Pretrained, progress: "Progress | None", patience: internet.Patience, *, anew: bool
-) -> tuple[Path, str]:
-    host = internet.host(address(row))
+def _attempt(row: Pretrained, progress: Progress, watchdog: http.Watchdog, *, force: bool) -> tuple[Path, str]:
+    host = http.host(url(row))
     try:
-        path, expected = patience.watch(partial(_get, row, progress, anew), host, _growth(row))
+        path, expected = watchdog.watch(partial(_get, row, progress, force), host, _growth_check(row))
     except ModelError:
         raise
-    except Exception as error:  # the library has no one kind of its own
+    except Exception as error:  # the library has no base class for its errors
         if isinstance(error, OSError) and error.errno is not None:  # the disk's
             raise
-        reason, passing = _explained(error, host)
-        raise (_PassingError if passing else ModelError)(reason) from error
-    digest = store.digest(path)
+        reason, transient = _describe_error(error, host)
+        raise (TransientError if transient else ModelError)(reason) from error
+    digest = cache_folder.digest(path)
     if digest == expected:
         return path, expected
     for damaged in (_blob(path), path):
         damaged.unlink(missing_ok=True)
-    raise _PassingError(f"expected sha256:{expected} but got {digest}")
+    raise TransientError(f"expected sha256:{expected}, got {digest}")
 
 
-def _get(row: Pretrained, progress: "Progress | None", anew: bool, sign: Callable[[], None]) -> tuple[Path, str]:
+def _get(row: Pretrained, progress: Progress, force: bool, heartbeat: Callable[[], None]) -> tuple[Path, str]:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download
 
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK
-    constants.HF_HUB_DISABLE_XET = True  # its downloads cannot be given up, and the files are small for it
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # it costs a request of its own
-    expected = get_hf_file_metadata(address(row)).etag or ""
+    constants.HF_HUB_DISABLE_XET = True  # its downloads cannot be abandoned, and it pays only for larger files
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # costs an extra request
+    expected = get_hf_file_metadata(url(row)).etag or ""
     if not SHA256.fullmatch(expected):
-        raise ModelError("the answer names no SHA-256 of the file, as a Hugging Face hub's does")
-    bar: Any = partial(_Bar, progress, sign)
-    return Path(hf_hub_download(row.repository, FILE, force_download=anew, tqdm_class=bar)), expected
+        raise ModelError("the response has no SHA-256 for the file, unlike a Hugging Face Hub's")
+    bar: Any = partial(_ProgressAdapter, progress, heartbeat)
+    return Path(hf_hub_download(row.repository, FILE, force_download=force, tqdm_class=bar)), expected
 
 
-class _Bar:
-    """Passes on what huggingface_hub tells tqdm."""
+class _ProgressAdapter:
+    """Takes the place of tqdm in huggingface_hub."""
 
     def __init__(
-        self, progress: "Progress | None", sign: Callable[[], None], total: int | None = None, **_: Any
+        self, progress: Progress, heartbeat: Callable[[], None], total: int | None = None, **_: object
     ) -> None:
-        self._progress, self._sign, self._total, self._done = progress, sign, total or 0, 0
-        if progress:
-            progress.reset()
-            progress.total = self._total
+        self._progress, self._heartbeat, self._total, self._done = progress, heartbeat, total, 0
+        progress.download(0, total)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._progress:
-            self._progress.close()
+        """Nothing is left to close."""
 
     def update(self, size: int) -> None:
-        self._sign()
-        if size < 0:  # it starts from zero after each interruption, for ever
-            raise _PassingError(f"cut short: got {self._done} of {self._total} bytes")
+        self._heartbeat()
+        if size < 0:  # the library starts over after each interruption, without a limit
+            raise TransientError(f"incomplete: got {self._done} of {self._total or 0} bytes")
         self._done += size
-        if self._progress:
-            self._progress.update(size)
+        self._progress.download(self._done, self._total)
 
 
-def _explained(error: Exception, host: str) -> tuple[str, bool]:
-    """Say what went wrong, and whether it may go well another time."""
+def _describe_error(error: Exception, host: str) -> tuple[str, bool]:
+    """Return a message for an error, and whether a retry may succeed."""
     from huggingface_hub.errors import FileMetadataError
 
     causes: list[BaseException] = [error]
-    while deeper := causes[-1].__cause__ or causes[-1].__context__:  # httpcore hides what the system said
+    while deeper := causes[-1].__cause__ or causes[-1].__context__:  # httpcore hides the system's error
         causes.append(deeper)
     for cause in causes:
-        if isinstance(cause, _PassingError):
+        if isinstance(cause, TransientError):
             return str(cause), True
         if response := getattr(cause, "response", None):
-            return f"the server answered {response.status_code}", response.status_code >= 500
+            return f"the server returned HTTP {response.status_code}", response.status_code >= 500
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return f"{host} timed out", False
     if any(isinstance(cause, FileMetadataError) for cause in causes):
-        return f"{host} does not answer as a Hugging Face hub", False
+        return f"{host} does not respond like a Hugging Face Hub", False
     if isinstance(causes[-1], OSError):
-        return f"no connection to {host} ({internet.words(causes[-1])})", True
-    return f"huggingface_hub failed ({internet.words(causes[-1])})", True
+        return f"cannot connect to {host} ({http.error_message(causes[-1])})", True
+    return f"huggingface_hub failed ({http.error_message(causes[-1])})", True
 
 
 def _unfinished(row: Pretrained) -> Iterator[Path]:
     return (folder(row) / "blobs").glob("*.incomplete")
 
 
-def _growth(row: Pretrained) -> Callable[[], bool]:
-    """Return what tells whether a download has grown since it was last asked: the library lets one wait for another."""
+def _remove_stale(row: Pretrained) -> None:
+    """Delete old unfinished downloads; the library does not lock them, so only age shows that a process died."""
+    for path in _unfinished(row):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink()
+
+
+def _growth_check(row: Pretrained) -> Callable[[], bool]:
+    """Return a function that tells whether the download, perhaps another process's, has grown since its last call."""
 
     def size() -> int:
         with suppress(OSError):
@@ -204,16 +188,10 @@ def _growth(row: Pretrained) -> Callable[[], bool]:
 
 
 def remove(row: Pretrained) -> int:
-    """Delete a row's repository from the hub's cache.
-
-    Args:
-        row: which weights.
-
-    Returns:
-        How many bytes it took.
+    """Delete a row's repository from the Hub's cache, and return its size in bytes.
 
     Raises:
-        ResnetError: something cannot be deleted.
+        ResnetError: a file cannot be deleted.
     """
     size = sum(path.lstat().st_size for path in folder(row).rglob("*") if path.is_file() and not path.is_symlink())
     try:
@@ -221,5 +199,5 @@ def remove(row: Pretrained) -> int:
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise ResnetError(f"cannot delete {error.filename or folder(row)}: {internet.words(error)}") from error
+        raise ResnetError(f"cannot delete {error.filename or folder(row)}: {http.error_message(error)}") from error
     return size

@@ -1,139 +1,29 @@
-"""Published weights and what they want done to pixels, as data: a row a file (standard library only)."""
+"""Published weights, one row per file (standard library only)."""
 
-import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from enum import StrEnum
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
 
-from resnet_cli.errors import ModelError
-
-Triple = tuple[float, float, float]
-
-
-class Fit(StrEnum):
-    """How an image of any shape becomes square."""
-
-    CROP = "crop"
-    STRETCH = "stretch"
-    PAD = "pad"
-
-
-@dataclass(frozen=True)
-class Resizing:
-    """How the short side of an image is resized before its middle is cut out.
-
-    Args:
-        crop: the share of the resized short side that is kept, 0.1 to 1: 0.875 is 224 pixels of 256.
-        interpolation: between pixels, with antialiasing.
-        sampled: pixels of the short side of a picture that is made first of every so many pixels, with colours at half
-            that resolution, as training images were that were made smaller without antialiasing and kept as JPEG; None
-            where there is no such step.
-    """
-
-    crop: float = 0.875
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    sampled: int | None = None
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network wants done to pixels of 0 to 255: resizing, then (pixel - mean) / std.
-
-    Args:
-        channels: order of the channels, of the input and of the numbers below.
-        mean: subtracted from each channel.
-        std: what each channel is then divided by.
-        resizing: of the whole image.
-    """
-
-    channels: Literal["RGB", "BGR"]
-    mean: Triple
-    std: Triple
-    resizing: Resizing = Resizing()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts, strings and tuples of numbers, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Any) -> "Preprocessing":
-        """Read what `to_dict` wrote.
-
-        Args:
-            fields: what came out of JSON; `resizing` may be left out.
-
-        Returns:
-            The preprocessing.
-
-        Raises:
-            ModelError: a field is missing, unknown or out of range.
-        """
-        names = ["channels", "mean", "resizing", "std"]
-        if not isinstance(fields, dict) or sorted({"resizing", *map(str, fields)}) != names:
-            raise ModelError(f"preprocessing must have the fields {', '.join(names)}, got {fields!r}")
-        channels, mean, std = fields["channels"], _triple(fields["mean"], "mean"), _triple(fields["std"], "std")
-        if channels not in ("RGB", "BGR"):
-            raise ModelError(f"channels of preprocessing must be RGB or BGR, got {channels!r}")
-        if min(std) <= 0:
-            raise ModelError(f"std of preprocessing must be above zero, got {fields['std']!r}")
-        return cls(channels, mean, std, _resizing(fields.get("resizing", asdict(Resizing()))))
-
-
-def _resizing(fields: Any) -> Resizing:
-    names = ["crop", "interpolation", "sampled"]
-    if not isinstance(fields, dict) or sorted({"sampled", *map(str, fields)}) != names:
-        raise ModelError(f"resizing must have the fields {', '.join(names)}, got {fields!r}")
-    crop, interpolation = fields["crop"], fields["interpolation"]
-    if type(crop) not in (int, float) or not 0.1 <= crop <= 1:
-        raise ModelError(f"crop of resizing must be from 0.1 to 1, got {crop!r}")
-    if interpolation not in ("bicubic", "bilinear"):
-        raise ModelError(f"interpolation of resizing must be bicubic or bilinear, got {interpolation!r}")
-    sampled = fields.get("sampled")
-    if sampled is not None and (type(sampled) is not int or not 1 <= sampled <= 10_000):
-        raise ModelError(f"sampled of resizing must be pixels from 1 to 10,000 or null, got {sampled!r}")
-    return Resizing(float(crop), interpolation, sampled)
-
-
-def _triple(numbers: Any, what: str) -> Triple:
-    if (
-        isinstance(numbers, list | tuple)
-        and len(numbers) == 3
-        and all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in numbers)
-    ):
-        first, second, third = map(float, numbers)
-        return first, second, third
-    raise ModelError(f"{what} of preprocessing must be three numbers, got {numbers!r}")
-
-
-# keras.applications.imagenet_utils.preprocess_input, modes "caffe" and "tf".
-CAFFE = Preprocessing("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
-INCEPTION = Preprocessing("RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-
-# What torchvision's networks, and ours, are trained with: means and deviations of the channels over ImageNet.
-TORCHVISION = Preprocessing("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-
-# What the published networks of a variant are trained with; all others with TORCHVISION.
-PREPROCESSING = {"v1": CAFFE, "v2": INCEPTION}
+from resnet_cli.network.preprocessing import PREPROCESSING, TORCHVISION, Preprocessing, Resizing
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """One published file of weights.
+    """A published weights file.
 
     Args:
-        name: what `--weights` calls it.
-        network: a key of `architecture.NETWORKS`.
+        name: its name in `--weights`.
+        network: a key of `variants.NETWORKS`.
         file: its name in the cache.
-        url: its home.
-        repository: on the Hugging Face hub, which then has the file; else empty.
-        md5: the hash its publisher gives; empty for files of the hub, which names the hash itself.
-        size_mb: megabytes (10^6 bytes) of the file, None where unknown.
-        image_size: side in pixels of the images that its accuracy was measured on.
+        url: where it is published.
+        repository: its repository on the Hugging Face Hub; empty if it is published elsewhere.
+        md5: its published hash; empty for files on the Hub, which states a hash itself.
+        size_mb: size in megabytes (10^6 bytes), or None if unknown.
+        image_size: input width and height in pixels, at which the accuracy was measured.
         preprocessing: what it was trained with.
-        top1, top5: accuracy on the validation set of ImageNet in percent; None where unknown.
-        source: address of a page that has the accuracy.
+        top1, top5: accuracy on ImageNet's validation set in percent, or None if unknown.
+        source: URL of a page that states the accuracy.
         licence: SPDX identifier.
     """
 
@@ -201,12 +91,12 @@ def _timm(
     )
 
 
-_OLD, _NEW, _WHOLE = Resizing(0.875, "bilinear"), Resizing(0.965, "bilinear"), Resizing(1.0, "bicubic")
+_OLD, _NEW, _UNCROPPED = Resizing(0.875, "bilinear"), Resizing(0.965, "bilinear"), Resizing(1.0, "bicubic")
 
-# Of Keras: hashes are WEIGHTS_HASHES in keras/src/applications/resnet.py; accuracy with the short side 256 bicubic and
-# a centre crop of 224, v2 at 299 (the source has it rounded); licences, those of Kaiming He's and of Facebook's
-# networks, which the weights were ported from, docs/templates/applications.md of Keras 2. Of timm: `pretrained_cfg` in
-# timm/models/resnet.py, sizes and licences on the hub (https://huggingface.co/timm/NAME).
+# Keras: hashes from WEIGHTS_HASHES in keras/src/applications/resnet.py; accuracy with the short side resized to 256
+# (bicubic) and a centre crop of 224, v2 at 299 (rounded in the source); licences of the networks that the weights were
+# ported from (Kaiming He's and Facebook's) from docs/templates/applications.md of Keras 2. timm: `pretrained_cfg` in
+# timm/models/resnet.py; sizes and licences from the Hub (https://huggingface.co/timm/NAME).
 PRETRAINED: dict[str, Pretrained] = {
     row.name: row
     for row in (
@@ -220,15 +110,15 @@ PRETRAINED: dict[str, Pretrained] = {
         _timm("resnet34.tv_in1k", "resnet34", 87, 224, _OLD, 73.31, 91.42, "BSD-3-Clause"),
         _timm("resnet50.tv_in1k", "resnet50v1.5", 102, 224, _OLD, 76.13, 92.86, "BSD-3-Clause"),
         _timm("resnet50.tv2_in1k", "resnet50v1.5", 102, 224, _NEW, 80.86, 95.43, "BSD-3-Clause"),
-        _timm("resnet50.a1_in1k", "resnet50v1.5", 102, 288, _WHOLE, 81.24, 95.11, "Apache-2.0"),
-        _timm("resnet101.a1h_in1k", "resnet101v1.5", 179, 288, _WHOLE, 82.80, None, "Apache-2.0"),
-        _timm("resnet152.a1h_in1k", "resnet152v1.5", 241, 288, _WHOLE, 83.49, None, "Apache-2.0"),
+        _timm("resnet50.a1_in1k", "resnet50v1.5", 102, 288, _UNCROPPED, 81.24, 95.11, "Apache-2.0"),
+        _timm("resnet101.a1h_in1k", "resnet101v1.5", 179, 288, _UNCROPPED, 82.80, None, "Apache-2.0"),
+        _timm("resnet152.a1h_in1k", "resnet152v1.5", 241, 288, _UNCROPPED, 83.49, None, "Apache-2.0"),
     )
 }
 
 
-def similar(name: str) -> str:
-    """Return words that name the weights whose name is like `name`, nothing where none is."""
+def suggestion(name: str) -> str:
+    """Return a hint that names the weights most similar to `name`; empty if there are none."""
     names = [*PRETRAINED, TINY.name]
     found = [longer for longer in names if longer.startswith(name)] or get_close_matches(name, names, n=1)
     return f"; did you mean {found[0]}?" if found else ""
@@ -236,13 +126,13 @@ def similar(name: str) -> str:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A file of weights inside the package.
+    """A weights file inside the package.
 
     Args:
-        name: what `--weights` calls it.
+        name: its name in `--weights`.
         path: the file.
-        classes: how many it knows.
-        top1, top5: accuracy in percent, on images that it was neither trained on nor chosen by.
+        classes: number of classes.
+        top1, top5: accuracy in percent, on images that were used neither for training nor for any choice.
     """
 
     name: str
@@ -253,4 +143,4 @@ class Embedded:
 
 
 # Accuracy: the 10,000 validation images of Tiny ImageNet, see docs/tiny.md.
-TINY = Embedded("tiny", Path(__file__).with_name("data") / "tiny.safetensors", classes=200, top1=50.26, top5=74.98)
+TINY = Embedded("tiny", Path(str(files("resnet_cli") / "data/tiny.safetensors")), classes=200, top1=50.26, top5=74.98)

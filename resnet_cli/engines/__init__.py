@@ -1,0 +1,1 @@
+"""From pixels to probabilities: one module per engine, all derived from `network.graph`."""

@@ -1,0 +1,1 @@
+"""From records to the terminal, JSON and CSV; the only place that prints."""

@@ -1,0 +1,1 @@
+"""The machine: files, the cache folder, HTTP, signals, threads; knows no network."""
