@@ -228,7 +228,7 @@ def test_memory_is_bounded(published: Path, tmp_path: Path) -> None:
     put(NAME, published.read_bytes())
     tracemalloc.start()
     bundle.pack(tmp_path / "b.zip", [NAME], SILENT)
-    [file] = bundle.install(tmp_path / "b.zip", SILENT)
+    [file] = bundle.install_bundle(tmp_path / "b.zip", SILENT)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert file.stat().st_size > 46e6
@@ -353,7 +353,7 @@ def test_bad_bundles(fault: str, tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "bundle.zip"
     make(path)
     with pytest.raises(ModelError) as caught:
-        bundle.install(path, SILENT)
+        bundle.install_bundle(path, SILENT)
     assert str(caught.value).startswith(f"{path}: ")
     assert reason in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3
@@ -384,7 +384,7 @@ def test_install_replaces(tmp_path: Path, hub: Site) -> None:
     assert cached().read_bytes() == COMPLETE
     newer = COMPLETE[:-1] + b"!"
     write(tmp_path / "b.zip", [entry(content=newer)], [(FILE, newer)])
-    assert bundle.install(tmp_path / "b.zip", SILENT)[0].read_bytes() == newer
+    assert bundle.install_bundle(tmp_path / "b.zip", SILENT)[0].read_bytes() == newer
     assert cached().read_bytes() == newer
 
 
