@@ -228,3 +228,25 @@ def test_an_incomplete_array_leaves_no_file(image: Path, tmp_path: Path) -> None
             time.sleep(0.001)
         read_rest(process, *TERMINATE)
     assert list(tmp_path.iterdir()) == []
+
+
+DROPPED = """
+import os, signal, time
+from resnet_cli.system import interrupts
+class Resource:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)  # here Python raises the interruption, and then drops it
+interrupts.install()
+Resource()
+try:
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interruption_that_python_drops_is_raised_again() -> None:
+    """Otherwise Ctrl-C while a library frees an object would have no effect on a training."""
+    result = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("interrupted\n", "")

@@ -24,6 +24,7 @@ INTERRUPTIONS = (KeyboardInterrupt, Terminated)
 _received: int | None = None  # the first signal
 _writing = False  # whether a record is being written
 _deferred = False  # whether the signal waits for the end of the record
+_lost = False  # whether Python has dropped the interruption, as it does in callbacks; the timer raises it again
 
 
 def install() -> None:
@@ -37,7 +38,7 @@ def install() -> None:
     signal.signal(signal.SIGTERM, _handle)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, _handle)
-    sys.unraisablehook = _ignore_lost_interruption
+    sys.unraisablehook = _note_lost_interruption
 
 
 def uninstall() -> None:
@@ -98,16 +99,19 @@ def start_watchdog() -> None:
         _raise_interruption()
 
 
-def _ignore_lost_interruption(lost: "sys.UnraisableHookArgs") -> None:
-    """Do not report an interruption that Python drops; `start_watchdog` raises it again."""
-    if not isinstance(lost.exc_value, INTERRUPTIONS):
+def _note_lost_interruption(lost: "sys.UnraisableHookArgs") -> None:
+    """Note an interruption that Python drops, rather than report it."""
+    global _lost
+    if isinstance(lost.exc_value, INTERRUPTIONS):
+        _lost = True
+    else:
         sys.__unraisablehook__(lost)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     global _received, _deferred
     if number not in (signal.SIGINT, signal.SIGTERM):  # the grace period is over
-        if _writing:
+        if _writing or _lost:
             _raise_interruption()
     elif _received is None:
         _received = number
@@ -122,6 +126,6 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _raise_interruption() -> None:
-    global _deferred
-    _deferred = False
+    global _deferred, _lost
+    _deferred = _lost = False
     raise Terminated if _received == signal.SIGTERM else KeyboardInterrupt
