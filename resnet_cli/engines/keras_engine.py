@@ -30,7 +30,7 @@ except (ImportError, ValueError) as error:
 BATCH_SIZE = 32  # images per batch, for throughput
 
 # By op, the Keras layer that computes it.
-LAYERS: dict[str, Callable[[Any], layers.Layer]] = {
+LAYERS: dict[str, Callable[..., layers.Layer]] = {
     "ZeroPadding2D": lambda op: layers.ZeroPadding2D(op.padding, name=op.name),
     "Conv2D": lambda op: layers.Conv2D(
         op.filters,
@@ -58,7 +58,7 @@ def to_keras(
     parameters: Mapping[str, NDArray[Any]] | None = None,
     *,
     any_size: bool = False,
-    layer_types: Mapping[str, Callable[[Any], layers.Layer]] = LAYERS,
+    layer_types: Mapping[str, Callable[..., layers.Layer]] = LAYERS,
 ) -> keras.Model:
     """Build the Keras model of a network.
 

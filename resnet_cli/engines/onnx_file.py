@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_cli.errors import ModelError
+from resnet_cli.network import layers
 from resnet_cli.network.graph import resnet
 from resnet_cli.network.layers import Op
 from resnet_cli.network.metadata import METADATA_KEY, Metadata
@@ -53,26 +54,26 @@ class _ModelBuilder:
         return self.apply(kind, op.name, x, *arrays, **attributes)
 
 
-def _pad(builder: _ModelBuilder, op: Any, x: str) -> str:
+def _pad(builder: _ModelBuilder, op: layers.ZeroPadding2D, x: str) -> str:
     around = builder.array(f"{op.name}/pads", np.array([0, 0, op.padding, op.padding] * 2))
     return builder.apply("Pad", op.name, x, around)
 
 
-def _convolution(builder: _ModelBuilder, op: Any, x: str) -> str:
+def _convolution(builder: _ModelBuilder, op: layers.Conv2D, x: str) -> str:
     return builder.layer("Conv", op, x, strides=[op.stride] * 2, pads=[op.padding] * 4, group=op.groups)
 
 
-def _max_pool(builder: _ModelBuilder, op: Any, x: str) -> str:
+def _max_pool(builder: _ModelBuilder, op: layers.MaxPooling2D, x: str) -> str:
     return builder.apply("MaxPool", op.name, x, kernel_shape=[op.pool_size] * 2, strides=[op.stride] * 2)
 
 
-def _average_pool(builder: _ModelBuilder, op: Any, x: str) -> str:
+def _average_pool(builder: _ModelBuilder, op: layers.AveragePooling2D, x: str) -> str:
     return builder.apply(
         "AveragePool", op.name, x, kernel_shape=[op.pool_size] * 2, strides=[op.stride] * 2, ceil_mode=1
     )
 
 
-def _global_average_pool(builder: _ModelBuilder, op: Any, x: str) -> str:
+def _global_average_pool(builder: _ModelBuilder, op: Op, x: str) -> str:
     return builder.apply("Flatten", op.name, builder.apply("GlobalAveragePool", f"{op.name}/mean", x))
 
 

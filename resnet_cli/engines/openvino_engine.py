@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from resnet_cli.engines.engine import Engine, EngineOptions
 from resnet_cli.engines.precision import Precision
 from resnet_cli.errors import EngineError, ModelError, UsageError
+from resnet_cli.network import layers
 from resnet_cli.network.graph import Graph, resnet
 from resnet_cli.network.metadata import METADATA_KEY, Metadata
 from resnet_cli.network.preprocessing import Preprocessing
@@ -48,12 +49,12 @@ def _per_channel(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values.reshape(1, -1, 1, 1)
 
 
-def _pad(op: Any, weights: Parameters, x: Node) -> Node:
+def _pad(op: layers.ZeroPadding2D, weights: Parameters, x: Node) -> Node:
     around = [0, 0, op.padding, op.padding]
     return opset.pad(x, around, around, "constant", np.float32(0))
 
 
-def _convolution(op: Any, weights: Parameters, x: Node) -> Node:
+def _convolution(op: layers.Conv2D, weights: Parameters, x: Node) -> Node:
     kernel = np.ascontiguousarray(weights[f"{op.name}/kernel"].transpose(3, 2, 0, 1))  # HWIO to OIHW
     convolution = opset.convolution
     if op.groups > 1:
@@ -65,23 +66,23 @@ def _convolution(op: Any, weights: Parameters, x: Node) -> Node:
     return y if bias is None else opset.add(y, _per_channel(bias))
 
 
-def _batch_norm(op: Any, weights: Parameters, x: Node) -> Node:
+def _batch_norm(op: layers.BatchNormalization, weights: Parameters, x: Node) -> Node:
     if f"{op.name}/gamma" not in weights:
         return x
     scale, shift = _scale_and_shift(op, weights)
     return opset.add(opset.multiply(x, _per_channel(scale)), _per_channel(shift))
 
 
-def _max_pool(op: Any, weights: Parameters, x: Node) -> Node:
+def _max_pool(op: layers.MaxPooling2D, weights: Parameters, x: Node) -> Node:
     return opset.max_pool(x, [op.stride] * 2, [1, 1], [0, 0], [0, 0], [op.pool_size] * 2).output(0)
 
 
-def _average_pool(op: Any, weights: Parameters, x: Node) -> Node:
+def _average_pool(op: layers.AveragePooling2D, weights: Parameters, x: Node) -> Node:
     around = [0, 0]
     return opset.avg_pool(x, [op.stride] * 2, around, around, [op.pool_size] * 2, True, "ceil")
 
 
-def _dense(op: Any, weights: Parameters, x: Node) -> Node:
+def _dense(op: layers.Dense, weights: Parameters, x: Node) -> Node:
     product = opset.matmul(x, weights[f"{op.name}/kernel"], transpose_a=False, transpose_b=False)
     return opset.add(product, weights[f"{op.name}/bias"])
 
@@ -100,7 +101,9 @@ NODES: dict[str, Callable[..., Node]] = {
 }
 
 
-def _scale_and_shift(op: Any, weights: Parameters) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scale_and_shift(
+    op: layers.BatchNormalization, weights: Parameters
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a batch norm's scale and shift per channel, computed in 64 bits."""
     arrays = (weights[parameter.name].astype(np.float64) for parameter in op.parameters)
     gamma, beta, mean, variance = arrays
@@ -122,7 +125,9 @@ def fold_batch_norm(graph: Graph, parameters: Parameters) -> dict[str, NDArray[n
     by_name = {op.name: op for op in graph.ops}
     used = [name for op in graph.ops for name in op.inputs]
     for op in graph.ops:
-        if op.kind == "BatchNormalization" and by_name[conv := op.inputs[0]].kind == "Conv2D" and used.count(conv) == 1:
+        if not isinstance(op, layers.BatchNormalization):
+            continue
+        if by_name[conv := op.inputs[0]].kind == "Conv2D" and used.count(conv) == 1:
             scale, shift = _scale_and_shift(op, weights)
             weights[f"{conv}/kernel"] = weights[f"{conv}/kernel"] * scale
             weights[f"{conv}/bias"] = weights.get(f"{conv}/bias", np.float32(0)) * scale + shift

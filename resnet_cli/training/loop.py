@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from resnet_cli.engines import keras_engine, probabilities
 from resnet_cli.errors import ModelError, UsageError
 from resnet_cli.network import graph
+from resnet_cli.network.layers import BatchNormalization, Conv2D
 from resnet_cli.network.preprocessing import Preprocessing
 from resnet_cli.system import atomic
 from resnet_cli.training.batches import TrainingBatches, steps_per_epoch, validation_batches
@@ -84,7 +85,7 @@ def build_trainable(run: TrainingRun, steps: int, parameters: Arrays | None) -> 
     return model
 
 
-def _layer_types(network: graph.Graph) -> Mapping[str, Callable[[Any], layers.Layer]]:
+def _layer_types(network: graph.Graph) -> Mapping[str, Callable[..., layers.Layer]]:
     """Return Keras's layers, prepared for training.
 
     The last scale of each block is zero, so that a block starts as the identity (Goyal et al. 2017, "Accurate, Large
@@ -97,12 +98,12 @@ def _layer_types(network: graph.Graph) -> Mapping[str, Callable[[Any], layers.La
 
         fastest = torch_layers
 
-    def convolution(op: Any) -> layers.Layer:
+    def convolution(op: Conv2D) -> layers.Layer:
         padding = "same" if op.padding else "valid"
         window = {"kernel_size": op.kernel_size, "strides": op.stride, "padding": padding}
         return fastest.Conv2D(op.filters, **window, groups=op.groups, use_bias=op.use_bias, name=op.name)
 
-    def normalization(op: Any) -> layers.Layer:
+    def normalization(op: BatchNormalization) -> layers.Layer:
         gamma = "zeros" if op.name in last else "ones"
         return fastest.BatchNormalization(epsilon=op.epsilon, momentum=0.9, gamma_initializer=gamma, name=op.name)
 
