@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -20,6 +21,7 @@ RESNET = Path(sys.executable).with_name("resnet")
 ENVIRONMENT = {"RESNET_OFFLINE": "1", "COLUMNS": "100"}
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit that it is ignored, and pass it on
 
 Completed = subprocess.CompletedProcess[str]
 Run = Callable[..., Completed]

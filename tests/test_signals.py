@@ -40,7 +40,6 @@ def running(*arguments: object, program: object = RESNET, **options: object) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
         **options,  # type: ignore[call-overload]
     )
     try:

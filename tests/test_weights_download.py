@@ -303,9 +303,8 @@ def test_dead_network_fails_within_ten_seconds(site: Site, weights: Path, monkey
 
 
 FETCH = f"""
-import dataclasses, signal, sys
+import dataclasses, sys
 from resnet_cli.weights import download, published
-signal.signal(signal.SIGINT, signal.default_int_handler)  # even in the background
 row = dataclasses.replace(published.PRETRAINED["resnet50"], file="{FILE}", md5="{ROW.md5}", url=sys.argv[1])
 print(download.fetch(row))
 """
