@@ -120,13 +120,14 @@ def test_killed_runs_produce_the_same_file(many: Path, tmp_path: Path, record_fo
     seen = []
     for kill in range(kills):
         size = len(complete) * (kill + chance.random()) / (kills + 1)
-        command = [RESNET, *options, "--batch-size", "3", "--resume", many]
+        slowly = ("--workers", "1", "--batch-size", "1")  # so that fast machines are caught at it, too
+        command = [RESNET, *options, *slowly, "--resume", many]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + TIMEOUT
         while process.poll() is None and not (path.exists() and path.stat().st_size > size):
             assert time.monotonic() < deadline
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.02))
+        time.sleep(chance.uniform(0, 0.005))
         process.kill()
         process.wait()
         seen.append(path.stat().st_size)
