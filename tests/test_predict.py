@@ -69,7 +69,7 @@ def test_files_have_the_same_content_as_standard_output(folder: Path, tmp_path: 
     link = tmp_path / "link"
     link.symlink_to(path)
     printed = run_main(*TINY, "--format", name, folder, COLUMNS=str(terminal.PLAIN_WIDTH))
-    written = run_main(*TINY, "--format", name, "-o", link, folder)
+    written = run_main(*TINY, "--format", name, "-o", link, "--force", folder)
     assert (written.returncode, written.stdout, written.stderr) == (1, "", printed.stderr)
     assert path.read_text("utf-8") == printed.stdout
     assert link.is_symlink()

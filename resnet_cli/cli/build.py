@@ -38,8 +38,10 @@ def build(
     force: Force = False,
 ) -> None:
     """Build a ResNet from scratch with Keras and write it to a file."""
+    from resnet_cli.images import inputs
     from resnet_cli.tasks.build import build_model
 
+    inputs.check_outputs([output], [weights])
     with task(ProgressBar("Preparing the network")) as progress:
         network, size = build_model(output, weights, requested, progress, force=force)
     parameters = thousands(network.totals.parameters)

@@ -9,6 +9,7 @@ from resnet_cli.cli.options import (
     INFERENCE_OPTIONS,
     NETWORKS_PANEL,
     OUTPUT,
+    Force,
     Format,
     Weights,
     command,
@@ -50,20 +51,25 @@ def evaluate_folder(
     mistakes: Annotated[
         Path | None, typer.Option(help="Write misclassified images to a CSV file.", rich_help_panel=OUTPUT)
     ] = None,
+    force: Force = False,
     output_format: Format = "table",
     inference: InferenceOptions,
 ) -> None:
     """Measure a model's accuracy on images sorted into class folders."""
+    from resnet_cli.images import folders, inputs
     from resnet_cli.output import evaluation as view
     from resnet_cli.system import atomic
     from resnet_cli.tasks.evaluate import evaluate
 
     if confusion and confusion.suffix != ".png":
         raise UsageError(f"{confusion}: the name must end with .png")
-    writers = {view.write_classes: per_class, view.write_mistakes: mistakes, view.write_confusion: confusion}
-    for path in writers.values():
-        if path:
-            atomic.check_writable(path)
+    chosen = ((per_class, view.CLASSES), (mistakes, view.MISTAKES), (confusion, view.CONFUSION))
+    reports = [(path, report) for path, report in chosen if path]
+    for path, report in reports:
+        atomic.check_replaceable(path, report.is_ours, force=force)
+    inputs.check_outputs(
+        [path for path, _ in reports], [*folders.subfolders(data), weights, *(inference.calibrate or ())]
+    )
     with quiet_libraries(decodes=True):
         model = start(weights, requested, inference, [str(data)], throughput=True)
         with ProgressBar("Classifying") as progress:
@@ -71,7 +77,6 @@ def evaluate_folder(
         for image, reason in evaluation.failures:
             terminal.print_failure(image, reason)
         view.EVALUATION.show(evaluation, output_format)
-        for write, path in writers.items():
-            if path:
-                write(evaluation, path)
+        for path, report in reports:
+            report.write(evaluation, path)
     raise typer.Exit(1 if evaluation.failures else 0)

@@ -75,7 +75,7 @@ Weights = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or a file.", rich_help_panel=NETWORK)
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an earlier run.", rich_help_panel=OUTPUT)]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT)]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
 Format = Annotated[ReportFormat, typer.Option("--format", help="Output format.", rich_help_panel=OUTPUT)]
 Verbose = Annotated[
     bool,

@@ -13,6 +13,7 @@ from resnet_cli.cli.options import (
     IMAGES,
     INFERENCE_OPTIONS,
     OUTPUT,
+    Force,
     Resume,
     Weights,
     command,
@@ -29,8 +30,9 @@ from resnet_cli.system.progress import SILENT
 from resnet_cli.tasks.options import InferenceOptions
 
 if TYPE_CHECKING:
-    from resnet_cli.output.destination import Destination, ResumePoint, Settings
+    from resnet_cli.output.destination import Destination
     from resnet_cli.output.predictions import RecordCount
+    from resnet_cli.output.resume import Plan, Settings
     from resnet_cli.tasks.classify import Model
     from resnet_cli.tasks.results import Result
 
@@ -74,13 +76,17 @@ def predict(
     requested: NetworkOptions,
     weights: Weights = "auto",
     output_format: Annotated[
-        Literal["table", "json", "jsonl", "csv"],
-        typer.Option("--format", help="Output format.", rich_help_panel=OUTPUT),
-    ] = "table",
+        Literal["table", "json", "jsonl", "csv"] | None,
+        typer.Option("--format", help="Output format (default: by the suffix of -o).", rich_help_panel=OUTPUT),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Output file (default: stdout).", rich_help_panel=OUTPUT)
     ] = None,
     resume: Resume = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Classify only new and changed images.", rich_help_panel=OUTPUT)
+    ] = False,
+    force: Force = False,
     features: Annotated[
         Path | None, typer.Option(help="Save features (embeddings) as NPZ.", rich_help_panel=OUTPUT)
     ] = None,
@@ -88,6 +94,7 @@ def predict(
 ) -> None:
     """Classify images and print the most probable labels."""
     from resnet_cli.images import folders, inputs
+    from resnet_cli.output import records
     from resnet_cli.output.destination import Destination
     from resnet_cli.tasks.classify import classify_images
 
@@ -95,19 +102,25 @@ def predict(
     if not 0 <= min_probability <= 1:  # also false for NaN
         raise UsageError(f"--min-probability must be from 0 to 1, got {min_probability}")
     arguments = image or []
-    destination = Destination(output_format, output, resume, features)
+    for path in (output, features):  # `-o *.jpg` makes the first photo the output
+        if path and folders.is_image(str(path)):
+            raise UsageError(f"{path}: expected a name for results, such as answers.jsonl, got an image")
+    chosen_format = records.format_of(output, output_format)
+    destination = Destination(chosen_format, output, resume, update, force, features)
+    inputs.check_outputs(destination.files, [*arguments, weights, *(inference.calibrate or ())], files_from)
     names = inputs.all_names(arguments, files_from, null_separated=nul)
     many = files_from is not None or not inputs.is_single_image(arguments)
     skipped = folders.Skipped()
     found = inputs.find(names, skipped)
     remaining = inputs.shard(found, *shard) if shard else found
-    with quiet_libraries(decodes=True), count_records(destination) as count:
+    with destination.lock(), quiet_libraries(decodes=True), count_records(destination) as count:
         model = start(weights, requested, inference, arguments, throughput=many)
-        settings = record_settings(model, output_format, top_k, min_probability, shard or (1, 1))
-        done = destination.find_resume_point(settings, remaining)
-        results = classify_images(remaining, model, top_k=top_k, min_probability=min_probability)
+        settings = record_settings(model, chosen_format, top_k, min_probability, shard or (1, 1))
+        plan = destination.plan(settings, remaining)
+        unclassified = plan.unclassified(remaining, inputs.stamp)
+        results = classify_images(unclassified, model, top_k=top_k, min_probability=min_probability)
         try:
-            write_results(results, destination, settings, done, count)
+            write_results(results, destination, settings, plan, count)
         finally:
             terminal.detail(f"skipped in folders: {skipped.hidden:,} hidden, {skipped.not_images:,} not images")
     raise typer.Exit(1 if count.failed else 0)
@@ -122,8 +135,10 @@ def count_records(destination: "Destination") -> "Iterator[RecordCount]":
     try:
         yield count
     except interrupts.INTERRUPTIONS:
-        resume = "run the same command with --resume to continue"
-        advice = resume if destination.resumable else "with --format jsonl -o FILE the run could be resumed"
+        advice = "with --format jsonl -o FILE the run could be resumed"
+        if destination.resumable:
+            option = "--update" if destination.update else "--resume"
+            advice = f"run the same command with {option} to continue"
         terminal.warning(f"interrupted after {count.done:,} images; {advice}")
         raise
 
@@ -154,7 +169,7 @@ def write_results(
     results: "Iterator[Result]",
     destination: "Destination",
     settings: "Settings",
-    done: "ResumePoint",
+    plan: "Plan",
     count: "RecordCount",
 ) -> None:
     """Write the records of results, and their features if requested.
@@ -163,7 +178,7 @@ def write_results(
         results: the results.
         destination: where to write them.
         settings: what the records depend on, by name.
-        done: the records of an earlier run.
+        plan: what is taken over from an earlier run.
         count: updated in place, also with the records of the earlier run.
 
     Raises:
@@ -171,11 +186,11 @@ def write_results(
     """
     from resnet_cli.output import predictions
 
-    count.done, count.failed = done.records, done.failed
-    if done.records:
-        terminal.note(f"{destination.path}: resuming after {done.records:,} images")
+    count.done, count.failed = plan.done.records, plan.done.failed
+    if count.done:
+        terminal.note(f"{destination.path}: resuming after {count.done:,} images")
     with ExitStack() as stack:
-        write = stack.enter_context(destination.open(settings, done))
+        write = stack.enter_context(destination.open(settings, plan))
         if destination.features:
             from resnet_cli.output import features
 
@@ -184,4 +199,7 @@ def write_results(
         shown = destination.path or not sys.stdout.isatty()
         progress = stack.enter_context(ProgressBar("Classifying")) if shown else SILENT
         progress.count(count.done)
-        predictions.write_records(results, predictions.OUTPUT_FORMATS[destination.format], write, count, progress)
+        row = predictions.OUTPUT_FORMATS[destination.format]
+        predictions.write_records(plan.merge(results), row, write, count, progress)
+    if plan.earlier:
+        terminal.note(f"{destination.path}: classified {count.done - plan.kept:,} images, kept {plan.kept:,} records")

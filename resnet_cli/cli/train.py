@@ -19,7 +19,7 @@ from resnet_cli.cli.options import (
 )
 from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.output import terminal
-from resnet_cli.system import interrupts
+from resnet_cli.system import interrupts, lock
 from resnet_cli.training.recipe import RecipeOptions
 
 app = typer.Typer()
@@ -54,7 +54,7 @@ def train(
     from resnet_cli.output.training import TRAINING, TrainingBar
     from resnet_cli.training.train import train_model
 
-    with task(TrainingBar(), decodes=True) as progress:
+    with lock.only_writer(output), task(TrainingBar(), decodes=True) as progress:
         try:
             result = train_model(
                 data, output, weights, requested, recipe, progress, half=half, resume=resume, force=force

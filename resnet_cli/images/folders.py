@@ -42,7 +42,7 @@ def walk(root: str, skipped: Skipped) -> Iterator[str]:
         if not path:
             stack.pop()
         elif not is_folder:
-            if _is_image(path):
+            if is_image(path):
                 yield path
             else:
                 skipped.not_images += 1
@@ -58,6 +58,15 @@ def walk(root: str, skipped: Skipped) -> Iterator[str]:
                 shown = [name for name in names if not name.startswith(".")]
                 skipped.hidden += len(names) - len(shown)
                 stack.append(_joined(path, shown, folders))
+
+
+def subfolders(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the folders in a folder; none if it cannot be listed."""
+    try:
+        names, folders = _entries(os.fspath(folder))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if name in folders]
 
 
 def sorted_glob(pattern: str) -> Iterator[str]:
@@ -117,7 +126,8 @@ def _joined(folder: str, names: list[str], folders: set[str]) -> Iterator[tuple[
     return ((os.path.join(folder, name), name in folders) for name in names)
 
 
-def _is_image(path: str) -> bool:
+def is_image(path: str) -> bool:
+    """Return whether a file is an image, by its suffix or its content; it need not exist."""
     if os.path.splitext(path)[1].lower() in decode.SUFFIXES:
         return True
     try:

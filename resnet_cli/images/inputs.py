@@ -2,8 +2,10 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from itertools import chain, islice
@@ -95,6 +97,58 @@ def _checked(source: object) -> ImageData:
 def is_single_image(names: list[str]) -> bool:
     """Return whether inputs are certainly one image: a file, a URL or standard input."""
     return len(names) == 1 and not os.path.isdir(names[0]) and [*_expand(names[0])] == names
+
+
+def stamp(name: str) -> tuple[int, int] | None:
+    """Return the size in bytes and the time of modification in ns of an image file; None for anything else."""
+    with suppress(OSError, ValueError):
+        status = os.stat(name)
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size, status.st_mtime_ns
+    return None
+
+
+def check_outputs(outputs: Iterable[os.PathLike[str]], arguments: Iterable[str], files_from: str | None = None) -> None:
+    """Check that no output is an input, under any name, or would be an image in a folder of inputs.
+
+    Args:
+        outputs: the files to write, which need not exist yet.
+        arguments: all inputs: images, folders, patterns and other files that are read.
+        files_from: the list of names, if any. Its names are checked if it is a file, not if it can be read only once.
+
+    Raises:
+        UsageError: an output is an input, or another output.
+    """
+    paths = [*map(os.fspath, outputs)]
+    if len({*map(os.path.realpath, paths)}) < len(paths):
+        raise UsageError(f"{paths[-1]}: two outputs have the same name; choose another name for one of them")
+    for path in paths:
+        names = list(arguments)
+        if files_from and os.path.isfile(files_from):
+            names.append(files_from)
+            with suppress(OSError, UsageError), open(files_from, "rb") as file:
+                names += _names_from_list(file, b"\0" in file.peek(MAX_NAME))
+        is_image = folders.is_image(path)
+        if not os.path.isfile(path):
+            inside = (folder for name in names if is_image for folder in _expand(name) if os.path.isdir(folder))
+            clash = any(_is_inside(path, folder) for folder in inside)
+        elif is_image:  # also one that links or patterns lead to
+            clash = any(_same_file(path, name) for name in find(names))
+        else:
+            clash = any(_same_file(path, each) for name in names for each in _expand(name))
+        if clash:
+            raise UsageError(f"{path}: this output is one of the inputs; choose another name, outside of their folders")
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath((path, folder)) == folder
+
+
+def _same_file(path: str, name: str) -> bool:
+    with suppress(OSError, ValueError):
+        return os.path.samestat(os.stat(path), os.fstat(0) if name == STANDARD_INPUT else os.stat(name))
+    return False
 
 
 def read_pixels(source: str | MemoryImage, decoding: Decoding) -> decode.Pixels:

@@ -3,104 +3,19 @@
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_cli.errors import UsageError
-from resnet_cli.output import records, terminal
-from resnet_cli.output.records import ExistingRecord
-from resnet_cli.system import atomic, interrupts
+from resnet_cli.output import features, records, resume, terminal
+from resnet_cli.output.resume import Plan, Settings
+from resnet_cli.system import atomic, interrupts, lock
 
 Write = Callable[[str], None]
-Settings = Mapping[str, object]
 
 STANDARD_OUTPUT = 1  # the descriptor
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """The part of an earlier run's file that a resumed run keeps.
-
-    Args:
-        records: number of records.
-        failed: number of failures among them.
-        end: where the last record ends, in bytes from the start of the file.
-    """
-
-    records: int = 0
-    failed: int = 0
-    end: int = 0
-
-
-def find_resume_point(path: Path, record_format: str, settings: Settings, names: Iterator[str]) -> ResumePoint:
-    """Find the complete records of an interrupted run, and take their images from the names.
-
-    Args:
-        path: the file, which need not exist yet.
-        record_format: one of `records.RESUMABLE`.
-        settings: what the records depend on, by name; `top-k` is the number of predictions per record.
-        names: the names of all images; those that have records are taken.
-
-    Raises:
-        UsageError: the file was made with other settings or from other images, or has another format.
-    """
-    if not path.exists() or not path.stat().st_size:
-        return ResumePoint()
-    read = records.RECORD_FORMATS[record_format].read
-    assert read
-    count = failed = end = 0
-    try:
-        _check_settings(_read_settings(path), settings)
-        with path.open("rb") as file:
-            for record in _complete_records(read(file), settings):
-                _check_settings(record.provenance, settings)
-                count += 1
-                if (image := next(names, None)) != record.image:
-                    now = "there are no more images" if image is None else f"image {count:,} is now {image}"
-                    raise UsageError(f"record {count:,} is for {record.image}, but {now}")
-                failed += record.failed
-                end = record.end
-    except (OSError, UsageError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot resume {path}: {reason}\nRun the command without --resume to start over.") from error
-    return ResumePoint(count, failed, end)
-
-
-def _check_settings(earlier: Settings, settings: Settings) -> None:
-    for name, value in earlier.items():
-        if value != settings.get(name):
-            raise UsageError(f"it was written with {name} {value}, but this run uses {settings.get(name)}")
-
-
-def _complete_records(existing: Iterable[ExistingRecord], settings: Settings) -> Iterator[ExistingRecord]:
-    """Drop an incomplete last record; an incomplete record elsewhere means another top-k."""
-    top_k = settings["top-k"]
-    assert isinstance(top_k, int)
-    short: ExistingRecord | None = None
-    for record in existing:
-        if short:
-            break
-        if record.predictions in (None, top_k):
-            yield record
-        else:
-            short = record
-    else:
-        if short is None or (short.predictions or 0) < top_k:
-            return
-    _check_settings({"top-k": short.predictions}, settings)
-
-
-def _settings_file(path: Path) -> Path:
-    path = Path(os.path.realpath(path))
-    return path.with_name(f".{path.name}.settings.json")
-
-
-def _read_settings(path: Path) -> Settings:
-    with suppress(OSError, ValueError):
-        return dict(json.loads(_settings_file(path).read_text("utf-8")))
-    return {}
 
 
 @dataclass(frozen=True)
@@ -111,28 +26,35 @@ class Destination:
         format: a key of `predictions.OUTPUT_FORMATS`.
         path: the file to write; None for standard output.
         resume: whether to continue that file.
+        update: whether to keep the records of unchanged images in that file.
+        force: whether to replace a file that was not written here.
         features: the file for the features, or None.
 
     Raises:
-        UsageError: a file cannot be written, or such a file cannot be resumed.
+        UsageError: a file cannot be written, or such a file cannot be continued.
     """
 
     format: str
     path: Path | None = None
     resume: bool = False
+    update: bool = False
+    force: bool = False
     features: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.resume and self.path is None:
-            raise UsageError("--resume needs an output file; add -o FILE")
-        if self.resume and not self.resumable:
-            raise UsageError(f"--resume needs --format {' or '.join(records.RESUMABLE)}, got {self.format}")
+        option = "--resume" if self.resume else "--update" if self.update else None
+        if self.resume and self.update:
+            raise UsageError("--update also continues an interrupted run; leave out --resume")
+        if option and self.path is None:
+            raise UsageError(f"{option} needs an output file; add -o FILE")
+        if option and not self.resumable:
+            raise UsageError(f"{option} needs --format {' or '.join(records.RESUMABLE)}, got {self.format}")
         if self.features:
             if self.features.suffix != ".npz":
                 raise UsageError(f"{self.features}: the name must end with .npz")
-            if self.resume:
-                raise UsageError("--features writes one file for all images and cannot be resumed; leave out --resume")
-            atomic.check_writable(self.features)
+            if option:
+                raise UsageError(f"--features writes one file for all images; leave out {option}")
+            atomic.check_replaceable(self.features, features.is_ours, force=self.force)
         if not self.path:
             return
         try:
@@ -140,26 +62,48 @@ class Destination:
             regular = is_file(self.path) and not is_standard(self.path)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
-        if self.resume and not regular:
-            raise UsageError(f"{self.path}: --resume needs a regular file, got standard output, a device or a pipe")
+        if option and not regular:
+            raise UsageError(f"{self.path}: {option} needs a regular file, got standard output, a device or a pipe")
+        if regular and not option:  # records are read to continue them, which shows whose they are
+            atomic.check_replaceable(self.path, records.is_ours, force=self.force)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are written."""
+        return tuple(path for path in (self.path, self.features) if path)
 
     @property
     def resumable(self) -> bool:
         """Whether an interrupted run can be resumed."""
         return self.path is not None and self.format in records.RESUMABLE
 
-    def find_resume_point(self, settings: Settings, names: Iterator[str]) -> ResumePoint:
-        """Return the part of the file to keep, and take its images from the names; see `find_resume_point`."""
-        if not (self.path and self.resume):
-            return ResumePoint()
-        return find_resume_point(self.path, self.format, settings, names)
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs from writing the same files.
 
-    def open(self, settings: Settings, done: ResumePoint) -> AbstractContextManager[Write]:
+        Raises:
+            UsageError: another run is writing one of them.
+        """
+        with ExitStack() as stack:
+            for path in self.files:
+                if is_file(path) and not is_standard(path):
+                    stack.enter_context(lock.only_writer(path))
+            yield
+
+    def plan(self, settings: Settings, names: Iterator[str]) -> Plan:
+        """Return what is taken over from an earlier run; the images of a resumed one are taken from the names."""
+        if self.path and self.resume:
+            return resume.resume(self.path, self.format, settings, names)
+        if self.path and self.update:
+            return resume.update(self.path, self.format, settings)
+        return Plan()
+
+    def open(self, settings: Settings, plan: Plan) -> AbstractContextManager[Write]:
         """Open the destination; the result is a function that writes a text completely or not at all.
 
         Args:
             settings: what the records depend on, by name.
-            done: the resume point.
+            plan: what is taken over from an earlier run.
         """
         if self.path is None:
             return open_stdout()
@@ -168,7 +112,9 @@ class Destination:
             return open_stdout()
         if not is_file(self.path):
             return open_device(self.path)
-        return open_resumable(self.path, settings, done) if self.resumable else open_atomic(self.path)
+        if not self.resumable:
+            return open_atomic(self.path)
+        return (open_updated if plan.earlier else open_resumable)(self.path, settings, plan)
 
 
 def is_file(path: Path) -> bool:
@@ -221,27 +167,53 @@ def open_device(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def open_resumable(path: Path, settings: Settings, done: ResumePoint) -> Iterator[Write]:
+def open_resumable(path: Path, settings: Settings, plan: Plan) -> Iterator[Write]:
     """Yield a function that writes to a file record by record, after those that are kept.
 
     Args:
         path: the file; anything in it after the resume point is replaced.
-        settings: what the records depend on; they are saved in a hidden file next to it, for a later `--resume`.
-        done: the resume point.
+        settings: what the records depend on; they are saved in a hidden file next to it, for later runs.
+        plan: what is taken over from an earlier run; notes the states of images in the hidden file.
+
+    Raises:
+        UsageError: the file cannot be written, or another run is writing it.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("ab"))
+            lock.lock_file(file.fileno(), path)  # hard links have other names
+            file.truncate(plan.done.end)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        # Only now, because the settings do not apply to the old content.
+        if stamps := resume.open_settings(path, settings, more=bool(plan.done.records)):
+            plan.stamps = stack.enter_context(stamps)
+        advice = "\nFinished records are kept. Free some space, then run the same command with --resume."
+        yield lambda text: _write(file.fileno(), text, str(path), advice)
+
+
+@contextmanager
+def open_updated(path: Path, settings: Settings, plan: Plan) -> Iterator[Write]:
+    """Yield a function that writes to a new file, which replaces the old one when it is complete.
+
+    Args:
+        path: the file.
+        settings: as for `open_resumable`.
+        plan: what is taken over from the old file.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    try:
-        file = path.open("ab" if done.records else "wb")
-        file.truncate(done.end)
-        if not done.records:  # only now, because the settings do not apply to the old content
-            _settings_file(path).write_text(json.dumps(settings), "utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {error.filename or path}: {error.strerror}") from error
-    advice = "\nFinished records are kept. Free some space, then run the same command with --resume."
-    with file:
-        yield lambda text: _write(file.fileno(), text, str(path), advice)
+    hidden = resume.settings_file(path)
+    atomic.remove_leftovers(hidden)
+    with ExitStack() as stack:
+        with interrupts.defer_signals():
+            if resume.can_save_settings(path):  # replaced last: old states never hide a change of an image
+                temporary = stack.enter_context(atomic.atomic_write(hidden))
+                plan.stamps = stack.enter_context(temporary.open("w", encoding="utf-8"))
+                plan.stamps.write(json.dumps(settings) + "\n")
+            write = stack.enter_context(open_atomic(path))
+        yield write
 
 
 def _write(descriptor: int, text: str, name: str, advice: str = "") -> None:

@@ -1,5 +1,7 @@
 """Evaluations: a summary on stdout, and files with the results per class and the mistakes."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,12 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
+MAX_NAMES = 40  # more class names on a figure would overlap
+CLASS_COLUMNS = ("index", "wnid", "label", "images", "top1", "top5", "precision")
+MISTAKE_COLUMNS = (
+    *("image", "true_index", "true_label"),
+    *("predicted_index", "predicted_label", "probability", "rank_of_true"),
+)
 EVALUATION = View(evaluation_table, evaluation_json)
 
 
@@ -59,13 +67,12 @@ def write_classes(evaluation: Evaluation, path: Path) -> None:
         rows.append(
             [index, label.wnid, label.name, count, f"{hits / count:.4f}", f"{top5[index] / count:.4f}", precision]
         )
-    atomic.write_csv(path, ["index", "wnid", "label", "images", "top1", "top5", "precision"], rows)
+    atomic.write_csv(path, CLASS_COLUMNS, rows)
 
 
 def write_mistakes(evaluation: Evaluation, path: Path) -> None:
     """Write a CSV file of misclassified images, most confident first."""
     names = [label.name for label in evaluation.labels]
-    header = ["image", "true_index", "true_label", "predicted_index", "predicted_label", "probability", "rank_of_true"]
     rows = (
         (
             each.image,
@@ -78,12 +85,42 @@ def write_mistakes(evaluation: Evaluation, path: Path) -> None:
         )
         for each in evaluation.mistakes
     )
-    atomic.write_csv(path, header, rows)
+    atomic.write_csv(path, MISTAKE_COLUMNS, rows)
 
 
 def write_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Draw the confusion matrix as a PNG file."""
-    from resnet_cli.output import confusion  # matplotlib takes half a second
+    """Draw the confusion matrix, in percent of each true class, as a PNG file."""
+    from matplotlib.figure import Figure  # takes half a second
 
+    matrix = evaluation.confusion
+    present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))
+    matrix = matrix[np.ix_(present, present)]
+    percent = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = float(np.clip(len(present) / 4, 5, 16))
+    figure = Figure((side + 1, side), layout="constrained")
+    axes = figure.add_subplot(xlabel="predicted", ylabel="true")
+    figure.colorbar(axes.imshow(percent, cmap="viridis", vmin=0, vmax=100), label="% of the true class", shrink=0.8)
+    if len(present) <= MAX_NAMES:
+        shown = [evaluation.labels[i].display.encode(errors="backslashreplace").decode() for i in present]
+        axes.set_xticks(range(len(present)), shown, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(present)), shown, parse_math=False)
     with atomic.atomic_write(path) as temporary:
-        confusion.draw(evaluation.confusion, [label.display for label in evaluation.labels], temporary)
+        figure.savefig(temporary, metadata=atomic.PNG_METADATA)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A file that an evaluation can be written to.
+
+    Args:
+        write: writes it.
+        is_ours: whether the first bytes of a file are those of such a report.
+    """
+
+    write: Callable[[Evaluation, Path], None]
+    is_ours: Callable[[bytes], bool]
+
+
+CLASSES = Report(write_classes, atomic.has_header(CLASS_COLUMNS))
+MISTAKES = Report(write_mistakes, atomic.has_header(MISTAKE_COLUMNS))
+CONFUSION = Report(write_confusion, atomic.is_our_png)

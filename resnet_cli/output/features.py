@@ -1,6 +1,7 @@
 """The features of any number of images as one NumPy file, written in bounded memory."""
 
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,12 @@ from resnet_cli.system import atomic, interrupts
 from resnet_cli.tasks.results import Result
 
 NAMES_AT_ONCE = 10_000
+MARK = struct.pack("<HH", 0x7372, 6) + b"resnet"  # an extra field of the zip archive, which readers ignore
+
+
+def is_ours(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of features that were written here."""
+    return MARK in head[:256]
 
 
 @contextmanager
@@ -67,6 +74,7 @@ def open_features(path: Path) -> Iterator[Callable[[Result], Result]]:
 def _member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str) -> Iterator[BinaryIO]:
     """Open an array of an NPZ file for writing."""
     about = zipfile.ZipInfo(f"{name}.npy")
+    about.extra = MARK
     about.compress_type = zipfile.ZIP_DEFLATED if "U" in dtype else zipfile.ZIP_STORED  # names are padded with zeros
     with archive.open(about, "w", force_zip64=True) as member:
         npy.write_array_header_1_0(member, {"descr": dtype, "fortran_order": False, "shape": shape})

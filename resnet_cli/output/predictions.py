@@ -10,6 +10,7 @@ from rich.text import Text
 
 from resnet_cli.output import terminal
 from resnet_cli.output.records import RECORD_FORMATS, RecordFormat
+from resnet_cli.output.resume import Kept
 from resnet_cli.output.terminal import printable
 from resnet_cli.system import interrupts
 from resnet_cli.system.progress import Progress
@@ -27,7 +28,7 @@ class RecordCount:
 
 
 def write_records(
-    results: Iterable["Result"],
+    results: Iterable["Result | Kept"],
     record_format: RecordFormat,
     write: Callable[[str], None],
     count: RecordCount,
@@ -36,7 +37,7 @@ def write_records(
     """Write records as results come, and print failures to stderr.
 
     Args:
-        results: the results.
+        results: the results, and records of an earlier run.
         record_format: how to write them.
         write: writes a text completely or not at all.
         count: updated in place; starts with the records of an earlier run.
@@ -47,7 +48,7 @@ def write_records(
         for result in results:
             if result.error:
                 terminal.print_failure(result.image, result.error)
-            text = separator + record_format.text(result)
+            text = separator + (result.text if isinstance(result, Kept) else record_format.text(result))
             with interrupts.defer_signals():
                 write(text)
                 count.done += 1

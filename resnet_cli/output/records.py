@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from resnet_cli.errors import UsageError
@@ -13,6 +15,9 @@ from resnet_cli.output.terminal import printable, safe_json
 if TYPE_CHECKING:
     from resnet_cli.tasks.results import Result
 
+# What the first bytes of our files look like, to tell them from other programs'.
+_JSON_RECORD = rb'\{"image": "[^\n]*", "model": "[^\n]*", "weights": "[^\n]*", "(predictions|error)": '
+_TABLE = "\n┌[─┬]+┐\n│ *1 │".encode()
 CSV_COLUMNS = ("image", "rank", "index", "wnid", "label", "probability", "error")
 
 
@@ -153,4 +158,23 @@ RECORD_FORMATS = {
     "jsonl": RecordFormat(json_line, read=read_json_lines),
     "csv": RecordFormat(csv_rows, ",".join(CSV_COLUMNS) + "\n", read=read_csv),
 }
+_HEADS = [re.compile(head) for head in (_JSON_RECORD, rb"\[\n(\]|" + _JSON_RECORD + rb")", rb"[^\0]{0,4096}?" + _TABLE)]
 RESUMABLE = tuple(name for name, record_format in RECORD_FORMATS.items() if record_format.read)
+
+
+def is_ours(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of records or tables that were written here."""
+    return head.startswith(RECORD_FORMATS["csv"].header.encode()) or any(each.match(head) for each in _HEADS)
+
+
+def format_of(path: Path | None, chosen: str | None) -> str:
+    """Return the format of an output: the one chosen, else that of the file's suffix, else `table`.
+
+    Raises:
+        UsageError: the suffix means another format.
+    """
+    suffix = path.suffix.lower().removeprefix(".") if path else ""
+    by_suffix = suffix if suffix in RECORD_FORMATS else None
+    if chosen and by_suffix not in (None, chosen):
+        raise UsageError(f"{path}: the suffix means --format {by_suffix}, got --format {chosen}")
+    return chosen or by_suffix or "table"

@@ -5,7 +5,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PREFIX = ".resnet-"  # of the folders that contain temporary files
+PNG_METADATA = {"Software": "resnet"}  # tells our figures from other programs'
+HEAD = 1 << 16  # bytes that tell who wrote a file
 
 
 def check_writable(path: Path) -> None:
@@ -27,6 +29,30 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError(f"{path}: expected a file in an existing folder")
+
+
+def check_replaceable(path: Path, is_ours: Callable[[bytes], object], *, force: bool) -> None:
+    """Check that a file can have this name, and that no other program's file is lost to it.
+
+    Args:
+        path: the file.
+        is_ours: whether the first bytes of a file, at most `HEAD`, are those of one that is written here.
+        force: whether any file may be replaced.
+
+    Raises:
+        UsageError: the folder does not exist, or another program's file is there.
+    """
+    check_writable(path)
+    if force or not path.is_file():  # devices and pipes are not replaced
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    if head and not is_ours(head):
+        advice = "choose another name, or replace it with --force"
+        raise UsageError(f"{path} already exists and was not written by this command; {advice}")
 
 
 @contextmanager
@@ -50,6 +76,8 @@ def atomic_write(path: Path, *companions: Path) -> Iterator[Path]:
             for final in (path, *companions):
                 with temporary.with_name(final.name).open("rb+") as file:
                     os.fsync(file)  # or a power cut could leave an empty file
+                with suppress(OSError):  # there is none to take the permissions from
+                    shutil.copymode(final, file.name)
             for companion in companions:
                 temporary.with_name(companion.name).replace(companion)
             try:
@@ -90,6 +118,17 @@ def _try_lock(folder: Path) -> Iterator[bool]:
         yield locked
     finally:
         os.close(descriptor)
+
+
+def has_header(header: Sequence[str]) -> Callable[[bytes], bool]:
+    """Return a function that tells whether the first bytes of a file are those of a CSV file with this header."""
+    line = ",".join(header).encode()
+    return lambda head: head.split(b"\n", 1)[0].rstrip(b"\r") == line
+
+
+def is_our_png(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a PNG file with `PNG_METADATA`."""
+    return head.startswith(b"\x89PNG") and b"tEXtSoftware\0resnet" in head
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from resnet_cli.system import atomic
 from resnet_cli.training.recipe import Epoch
 
 
 def draw(epochs: list[Epoch], path: Path) -> None:
-    """Draw loss and accuracy by epoch; the suffix of the file selects the format."""
+    """Draw loss and accuracy by epoch as a PNG file."""
     numbers = [epoch.epoch for epoch in epochs]
     figure = Figure((10, 4), layout="constrained")
     loss = figure.add_subplot(1, 2, 1, xlabel="epoch", ylabel="loss (nats)")
@@ -21,4 +22,4 @@ def draw(epochs: list[Epoch], path: Path) -> None:
     for axes in (loss, share):
         axes.legend()
         axes.grid(alpha=0.3)
-    figure.savefig(path)
+    figure.savefig(path, metadata=atomic.PNG_METADATA)

@@ -8,9 +8,10 @@ import numpy as np
 from resnet_cli.engines import probabilities
 from resnet_cli.engines.probabilities import Scores
 from resnet_cli.errors import UsageError
+from resnet_cli.images import folders, inputs
 from resnet_cli.network import labels, variants
 from resnet_cli.network.architecture import Head, NetworkOptions
-from resnet_cli.network.metadata import Metadata
+from resnet_cli.network.metadata import METADATA_KEY, Metadata
 from resnet_cli.network.preprocessing import TORCHVISION
 from resnet_cli.system import atomic
 from resnet_cli.system.progress import Progress
@@ -19,6 +20,8 @@ from resnet_cli.training.recipe import Epoch, Recipe, RecipeOptions
 from resnet_cli.training.run import TrainingProgress, TrainingRun
 from resnet_cli.weights.checkpoint import Arrays, write_safetensors
 from resnet_cli.weights.model import load_model, resolve_architecture
+
+COLUMNS = tuple(field.name for field in fields(Epoch))  # of the metrics
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,12 @@ def train_model(
                     f"{path} already exists; use --resume to continue from its checkpoint, or --force to start over"
                 )
     if resuming:
+        atomic.check_replaceable(out, lambda head: METADATA_KEY.encode() in head, force=force)
+    atomic.check_replaceable(paths["metrics.csv"], atomic.has_header(COLUMNS), force=force)
+    atomic.check_replaceable(paths["curves.png"], atomic.is_our_png, force=force)
+    splits = [*folders.subfolders(data / "train"), *folders.subfolders(data / "val")]
+    inputs.check_outputs([out, *paths.values()], [*(splits or folders.subfolders(data)), weights])
+    if resuming:
         run, dataset, parameters = *_resume(data, checkpoint, requested, recipe, progress), None
     else:
         run, dataset, parameters = _start(data, weights, requested, recipe, progress)
@@ -117,7 +126,7 @@ def train_model(
         checkpoint.unlink(missing_ok=True)
 
     def report(epoch: Epoch) -> None:
-        atomic.write_csv(paths["metrics.csv"], [field.name for field in fields(Epoch)], map(astuple, run.history))
+        atomic.write_csv(paths["metrics.csv"], COLUMNS, map(astuple, run.history))
         if epoch.seconds > 10 or epoch.epoch == run.recipe.epochs:  # drawing takes half a second
             _draw(run.history, paths["curves.png"])
 
