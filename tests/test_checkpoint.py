@@ -1,17 +1,24 @@
 """Weights files: every layout is read, and a file that does not match is refused with the names of its arrays."""
 
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
 import keras
+import ml_dtypes
 import networks
 import numpy as np
 import pytest
 from conftest import run_main
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from resnet_cli.engines import keras_engine
@@ -20,6 +27,7 @@ from resnet_cli.network import graph, labels, variants
 from resnet_cli.network.architecture import Architecture
 from resnet_cli.network.metadata import Metadata
 from resnet_cli.network.preprocessing import CAFFE
+from resnet_cli.system.cache_folder import cache_dir
 from resnet_cli.weights import checkpoint
 from resnet_cli.weights.model import load_model
 from resnet_cli.weights.published import PRETRAINED
@@ -155,6 +163,101 @@ def test_damaged_and_unsupported_files_are_refused(tmp_path: Path, suffix: str, 
         checkpoint.read(path)
 
 
+def test_bfloat16_is_read_without_its_library(tmp_path: Path) -> None:
+    """In a new process, because Keras teaches NumPy the type; the oracle is that library."""
+    values = np.array([[0, -0.0, 1, -2.5], [3.1415926, 1e-40, 6.5e37, -1e-3]], np.float32)
+    path = tmp_path / "narrow.safetensors"
+    save_file({"a/kernel": values.astype(ml_dtypes.bfloat16), "a/bias": values[0].astype(np.float16)}, path)
+    script = f"""
+import sys
+from pathlib import Path
+from resnet_cli.weights import checkpoint
+arrays = checkpoint.read_arrays(Path({str(path)!r}))
+assert "ml_dtypes" not in sys.modules
+print(arrays["a/kernel"].dtype, arrays["a/kernel"].tobytes().hex(), arrays["a/bias"].tolist())
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    expected = values.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert printed.split() == ["float32", expected.tobytes().hex(), "[0.0,", "-0.0,", "1.0,", "-2.5]"]
+
+
+def _set_value(path: Path, name: str, value: float) -> None:
+    """Change the first value of an array in a weights file, without the code under test."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata()
+        arrays = load_file(path)
+        arrays[name].flat[0] = value
+        save_file(arrays, path, metadata)
+        return
+    with zipfile.ZipFile(path) if path.suffix == ".keras" else nullcontext() as archive:
+        members = {each: archive.read(each) for each in archive.namelist()} if archive else {}
+    content = io.BytesIO(members.get("model.weights.h5") or path.read_bytes())
+    with h5py.File(content, "a") as file:
+        values = file[name][()]
+        values.flat[0] = value
+        file[name][...] = values
+    path.write_bytes(content.getvalue())
+    if members:
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, old in members.items():
+                archive.writestr(each, content.getvalue() if each == "model.weights.h5" else old)
+
+
+@pytest.mark.parametrize(
+    ("layout", "kernel", "variance"),
+    [
+        ("m.safetensors", "conv1_conv/kernel", "conv1_bn/moving_variance"),
+        ("half.safetensors", "conv1_conv/kernel", "conv1_bn/moving_variance"),
+        ("legacy.h5", "conv1_conv/conv1_conv/kernel", "conv1_bn/conv1_bn/moving_variance"),
+        ("w.weights.h5", "layers/conv2d/vars/0", "layers/batch_normalization/vars/3"),
+        ("model.keras", "layers/conv2d/vars/0", "layers/batch_normalization/vars/3"),
+    ],
+)
+def test_values_of_diverged_weights_are_refused(
+    layouts: Path, tmp_path: Path, layout: str, kernel: str, variance: str
+) -> None:
+    for name, value, fault in (
+        (kernel, np.nan, "conv1_conv/kernel.* has NaN or infinite values"),
+        (kernel, -np.inf, "conv1_conv/kernel.* has NaN or infinite values"),
+        (variance, -0.5, "conv1_bn/moving_variance.* has a negative variance, -0.5"),
+    ):
+        path = Path(shutil.copy(layouts / layout, tmp_path))
+        _set_value(path, name, value)
+        with pytest.raises(ModelError, match=f"^{path}: {fault}") as caught:
+            checkpoint.read(path).check_values(NETWORK)
+        assert (f"({name} in the file)" in str(caught.value)) == ("vars" in name)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "keras"])
+def test_diverged_weights_are_refused_though_an_older_version_compiled_them(
+    layouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    path = Path(shutil.copy(layouts / "m.safetensors", tmp_path))
+    _set_value(path, "conv2_block1_1_conv/kernel", np.nan)
+    os.utime(path, (1_000_000, 1_000_000))  # so that what is found in it is cached
+    command = ("predict", "--weights", path, "--engine", engine, SAMPLE)
+    if engine == "openvino":
+        with monkeypatch.context() as older:
+            older.setattr(checkpoint, "_fault", lambda *_: "")
+            older.setattr("resnet_cli.weights.model.READER_VERSION", 0)
+            assert run_main(*command).returncode == 0
+        assert [*(cache_dir() / "compiled").iterdir()]
+    refused = run_main(*command)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert refused.stderr.startswith(f"error: {path}: conv2_block1_1_conv/kernel has NaN or infinite values\n")
+
+
+def test_a_cached_start_reads_no_arrays(layouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(shutil.copy(layouts / "m.safetensors", tmp_path))
+    os.utime(path, (1_000_000, 1_000_000))
+    command = ("predict", "--weights", path, "--format", "json", SAMPLE)
+    first = run_main(*command)
+    monkeypatch.setattr(checkpoint, "read", None)
+    again = run_main(*command)
+    assert (first.returncode, again.returncode, again.stdout) == (0, 0, first.stdout)
+
+
 def test_incomplete_files_are_refused(file: Path) -> None:
     content = file.read_bytes()
     for share in (0.01, 0.5, 0.99):
@@ -218,7 +321,13 @@ def test_safetensors_contains_names_and_metadata(tmp_path: Path, model: keras.Mo
         lambda fields: fields["architecture"].update(epsilon="x"),
         lambda fields: fields["architecture"].update(name="a/b c"),
         lambda fields: fields["architecture"].update(conv_bias="no"),
-        lambda fields: fields["architecture"].update(image_size=10**9),
+        lambda fields: fields["architecture"].update(image_size=4097),
+        lambda fields: fields["architecture"].update(image_size=0),
+        lambda fields: fields.update(temperature=0),
+        lambda fields: fields.update(temperature=-1.5),
+        lambda fields: fields.update(temperature=float("nan")),
+        lambda fields: fields.update(temperature=float("inf")),
+        lambda fields: fields.update(temperature=1e-300),
         lambda fields: fields["architecture"]["stages"][0].update(blocks=10**12),
         lambda fields: fields["architecture"]["stem"].update(filters=True),
     ],

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import run_main
 from servers import IMPATIENT, LONG, PAYLOAD, Recorder, Site, dead_network, failure, names, serve
 
 from resnet_cli.system import http
@@ -196,6 +197,21 @@ def test_damaged_file_is_never_returned(use: Use, weights: Path, monkeypatch: py
     assert f"{weights / FILE} is damaged" in failure(ROW), "a cached failure reports it, too"
     monkeypatch.setenv("RESNET_OFFLINE", "1")
     assert f"{weights / FILE} is damaged" in failure(ROW)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", PAYLOAD])
+def test_auto_mentions_a_wrong_file_at_the_place_where_it_looks(content: bytes, weights: Path) -> None:
+    """Such as a page of an error, or the file without the final layer; the prediction is still made."""
+    weights.mkdir()
+    file = weights / PRETRAINED["resnet50"].file
+    file.write_bytes(content)
+    sample = Path(__file__).parents[1] / "sample_images/cat.jpg"
+    result = run_main("predict", sample)
+    assert (result.returncode, result.stderr.count("warning: ")) == (0, 1)
+    assert f"warning: {file} is damaged or another file (expected md5:{PRETRAINED['resnet50'].md5});" in result.stderr
+    assert "using the small built-in network" in result.stderr
+    assert file.read_bytes() == content
+    assert f"{file} is damaged" in run_main("predict", "--weights", "imagenet", sample).stderr
 
 
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False)])

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnet_cli.cli.options import NETWORKS_PANEL, OUTPUT, Force, Format, command, task
+from resnet_cli.cli.options import NETWORKS_PANEL, OUTPUT, Force, Format, LabelsFile, command, task
 from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.output.progress import ProgressBar
 
@@ -35,6 +35,7 @@ def convert(
         str | None,
         typer.Option(metavar="FILE", help="Image to compare on (default: a cat photo).", rich_help_panel=OUTPUT),
     ] = None,
+    labels: LabelsFile = None,
     force: Force = False,
     output_format: Format = "table",
 ) -> None:
@@ -50,5 +51,7 @@ def convert(
     from resnet_cli.tasks.convert import convert_model
 
     with task(ProgressBar("Reading weights"), decodes=True) as progress:
-        converted = convert_model(source, output, requested, progress, names=names, image=image, force=force)
+        converted = convert_model(
+            source, output, requested, progress, names=names, image=image, labels=labels, force=force
+        )
     CONVERSION.show(converted, output_format)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -74,6 +75,9 @@ InitialWeights = Annotated[
 Weights = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or a file.", rich_help_panel=NETWORK)
 ]
+LabelsFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Labels of the classes, one per line.", rich_help_panel=NETWORK)
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an earlier run.", rich_help_panel=OUTPUT)]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
 Format = Annotated[ReportFormat, typer.Option("--format", help="Output format.", rich_help_panel=OUTPUT)]
@@ -135,6 +139,7 @@ GROUPS: dict[type, dict[str, Any]] = {
             int | None,
             typer.Option(metavar="N", min=1, help="Decoding threads (default: one per core).", rich_help_panel=ENGINE),
         ],
+        "labels": LabelsFile,
     },
     RecipeOptions: {
         "epochs": Annotated[

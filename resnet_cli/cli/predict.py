@@ -148,13 +148,12 @@ def record_settings(
 ) -> "Settings":
     """Return everything but the images that determines the records, by user-facing name."""
     from resnet_cli.engines.engine import engine_name
-    from resnet_cli.system import cache_folder
 
-    return {
+    settings = {
         "format": output_format,
         "model": model.name,
         "weights": model.weights,
-        "content of the weights": cache_folder.digest(model.file.path),
+        "content of the weights": model.file.digest,
         "engine": engine_name(model.engine),
         "precision": model.engine.precision,
         "calibrate": model.options.calibration_key,
@@ -163,6 +162,9 @@ def record_settings(
         "min-probability": min_probability,
         "shard": "{}/{}".format(*shard),
     }
+    if model.options.labels:
+        settings["labels"] = [label.name for label in model.labels]
+    return settings
 
 
 def write_results(

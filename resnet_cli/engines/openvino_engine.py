@@ -250,7 +250,7 @@ def _load_or_compile(
 ) -> Any:
     """Return the compiled network from the cache, or compile and cache it."""
     key = {
-        "weights": cache_folder.digest(model.path),
+        "weights": model.digest,
         "metadata": _cache_key(model.metadata),
         "precision": precision,
         "calibrated_on": options.calibration_key if precision is Precision.INT8 else None,

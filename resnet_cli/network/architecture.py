@@ -7,12 +7,13 @@ from typing import Any
 
 from resnet_cli.errors import UsageError
 
-MAX_VALUE = 1_000_000  # filters, classes or pixels; no machine can run more
+MAX_VALUE = 1_000_000  # filters or classes; no machine can run more
+MAX_IMAGE_SIZE = 4096  # pixels; the first layer of a ResNet-50 then takes a gigabyte
 
 
-def _require(value: object, what: str) -> None:
-    if type(value) is not int or not 1 <= value <= MAX_VALUE:
-        raise UsageError(f"{what} must be a whole number from 1 to {MAX_VALUE:,}, got {value!r}")
+def _require(value: object, what: str, limit: int = MAX_VALUE) -> None:
+    if type(value) is not int or not 1 <= value <= limit:
+        raise UsageError(f"{what} must be a whole number from 1 to {limit:,}, got {value!r}")
 
 
 def _require_flag(value: object, what: str) -> None:
@@ -201,7 +202,7 @@ class Architecture:
     options: NetworkOptions | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _require(self.image_size, "image size")
+        _require(self.image_size, "image size", MAX_IMAGE_SIZE)
         _require(len(self.stages), "the number of stages")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(self.name)):
             raise UsageError(

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
-from resnet_cli.errors import ModelError
+from resnet_cli.errors import ModelError, UsageError
 
 # Two ImageNet names each stand for two classes; the additions are from WordNet 3.0's synonyms and hypernyms.
 AMBIGUOUS = {
@@ -58,6 +59,22 @@ def folder_labels(folders: tuple[str, ...]) -> Labels:
     """Return labels named after folders; folders named by a WordNet ID get ImageNet's names."""
     names = {label.wnid: label.name for label in imagenet()}
     return tuple(Label(names[folder], folder) if folder in names else Label(folder) for folder in folders)
+
+
+def read_labels(path: Path, classes: int) -> Labels:
+    """Read the names of classes from a text file, one per line; WordNet IDs get ImageNet's names.
+
+    Raises:
+        UsageError: the file cannot be read, or has another number of lines than there are classes.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().split("\n")]
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{path}: cannot read the labels: {getattr(error, 'strerror', error)}") from error
+    if len(lines) != classes or not all(lines):
+        found = f"line {lines.index('') + 1} empty" if "" in lines[:classes] else f"{len(lines)} lines"
+        raise UsageError(f"{path}: expected {classes} labels, one per line, got {found}")
+    return folder_labels(tuple(lines))
 
 
 def to_list(labels: Labels) -> list[list[str | None]]:

@@ -11,6 +11,7 @@ from resnet_cli.network.labels import Labels
 from resnet_cli.network.preprocessing import Decoding, Fit, Preprocessing
 
 METADATA_KEY = "resnet_cli"  # its name in files
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6  # beyond, 32-bit logits become zero or infinite
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Metadata:
         classes = metadata.architecture.head.classes
         if len(metadata.labels) != classes:
             raise ModelError(f"the metadata has {len(metadata.labels)} labels for {classes} classes")
-        if not 0 < metadata.temperature < float("inf"):
-            raise ModelError(f"the metadata's temperature must be above zero, got {metadata.temperature}")
+        if not MIN_TEMPERATURE <= metadata.temperature <= MAX_TEMPERATURE:  # true for NaN, too
+            allowed = f"from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
+            raise ModelError(f"the metadata's temperature must be {allowed}, got {metadata.temperature}")
         return metadata
 
     def decoding(self, fit: Fit = Fit.CROP) -> Decoding:

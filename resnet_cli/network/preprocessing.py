@@ -1,12 +1,12 @@
 """How an image becomes the input of a network, as data (standard library only)."""
 
-import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
 from resnet_cli.errors import ModelError
 
+LIMIT = 1e6  # of means and deviations; far beyond, 32-bit pixels become zero or infinite
 Triple = tuple[float, float, float]
 
 
@@ -85,8 +85,8 @@ class Preprocessing:
         channels, mean, std = fields["channels"], _triple(fields["mean"], "mean"), _triple(fields["std"], "std")
         if channels not in ("RGB", "BGR"):
             raise ModelError(f"preprocessing.channels must be RGB or BGR, got {channels!r}")
-        if min(std) <= 0:
-            raise ModelError(f"preprocessing.std must be above zero, got {fields['std']!r}")
+        if min(std) < 1 / LIMIT:
+            raise ModelError(f"preprocessing.std must be at least {1 / LIMIT:g}, got {fields['std']!r}")
         return cls(channels, mean, std, _resizing(fields.get("resizing", asdict(DEFAULT_RESIZING))))
 
 
@@ -109,11 +109,11 @@ def _triple(numbers: object, what: str) -> Triple:
     if (
         isinstance(numbers, list | tuple)
         and len(numbers) == 3
-        and all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in numbers)
+        and all(type(number) in (int, float) and abs(number) <= LIMIT for number in numbers)
     ):
         first, second, third = map(float, numbers)
         return first, second, third
-    raise ModelError(f"preprocessing.{what} must be three numbers, got {numbers!r}")
+    raise ModelError(f"preprocessing.{what} must be three numbers of at most {LIMIT:g}, got {numbers!r}")
 
 
 # keras.applications.imagenet_utils.preprocess_input, modes "caffe" and "tf".

@@ -43,6 +43,10 @@ class ProgressBar(Progress):
         """Print a warning above the progress."""
         terminal.warning(text)
 
+    def note(self, text: str) -> None:
+        """Print a note above the progress."""
+        terminal.note(text)
+
     def download(self, done: int, total: int | None) -> None:
         """Show the progress of a download."""
         if not self._downloading and not self._shown and terminal.verbosity > terminal.QUIET:

@@ -16,6 +16,9 @@ class Progress:
         """Report something that the user should know."""
         warnings.warn(text, stacklevel=2)
 
+    def note(self, text: str) -> None:
+        """Report a plain fact, such as a choice that was made."""
+
     def download(self, done: int, total: int | None) -> None:
         """Report the progress of a download in bytes; `total` is None if unknown."""
 

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -119,6 +120,7 @@ def load(
     calibrate: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     batch_size: int = 32,
     workers: int | None = None,
+    labels: str | os.PathLike[str] | None = None,
     progress: Progress = SILENT,
 ) -> Model:
     """Load a model.
@@ -132,6 +134,7 @@ def load(
         calibrate: images to calibrate `int8` on: one or several files, folders or patterns.
         batch_size: images per batch.
         workers: decoding threads; None for one per processor core.
+        labels: a file with one label per line, instead of those of the weights.
         progress: receives the progress of a download; the default shows only warnings.
 
     Raises:
@@ -149,7 +152,13 @@ def load(
         calibrate = [calibrate]
     images = None if calibrate is None else [os.fspath(name) for name in calibrate]
     options = InferenceOptions(
-        _choice(Fit, fit, "fit"), engine, _choice(Precision, precision, "precision"), images, batch_size, workers
+        _choice(Fit, fit, "fit"),
+        engine,
+        _choice(Precision, precision, "precision"),
+        images,
+        batch_size,
+        workers,
+        None if labels is None else Path(labels),
     )
     return start_model(os.fspath(weights), NetworkOptions(depth=depth), options, progress, throughput=True)
 
@@ -200,7 +209,7 @@ def start_model(
         UsageError: the requested network is invalid.
         ModelError: the weights are unavailable, or the engine cannot run here.
     """
-    file = load_model(weights, requested, progress)
+    file = load_model(weights, requested, progress, labels_file=options.labels)
     engine = start_engine(options.engine, file, engine_options(options, sources, throughput=throughput), progress)
     return Model(file, engine, options)
 

@@ -53,6 +53,7 @@ def convert_model(
     *,
     names: str = "keras",
     image: str | None = None,
+    labels: Path | None = None,
     force: bool = False,
 ) -> Converted:
     """Write a model in another format, and keep the file only if its predictions are the same.
@@ -64,6 +65,7 @@ def convert_model(
         progress: receives the progress.
         names: naming of the arrays, a key of `exports.NAMES`.
         image: image to compare on; None for the photo in the package.
+        labels: a file with one label per line, instead of those of the source.
         force: whether to overwrite existing files.
 
     Raises:
@@ -71,7 +73,7 @@ def convert_model(
         ModelError: the source is unavailable, the format cannot represent it, or the predictions differ.
     """
     suffix, row = exports.format_of(out, force=force, names=names)
-    model = load_model(source, requested, progress)
+    model = load_model(source, requested, progress, labels_file=labels)
     for file in row.files(out):
         if file.exists() and file.samefile(model.path):
             raise UsageError(f"{file} is the file to convert; choose another output name")
@@ -89,8 +91,7 @@ def convert_model(
         if not difference <= TOLERANCE:  # true for NaN, too
             fault = f"its probabilities differ by up to {difference:.1g} on the test image"
             raise ModelError(f"{out} was discarded: {fault}")
-    labels = model.metadata.labels
-    tops = (top_k_predictions(each, labels, 1)[0].label.display for each in (converted, original))
+    tops = (top_k_predictions(each, model.metadata.labels, 1)[0].label.display for each in (converted, original))
     name, size = model.metadata.architecture.name, row.size(out)
     return Converted(str(out), suffix.removeprefix("."), name, model.weights, size, difference, *tops)
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from resnet_cli.engines.precision import Precision
 from resnet_cli.network.preprocessing import Fit
@@ -19,6 +20,7 @@ class InferenceOptions:
         calibrate: images to calibrate `int8` on; None for the first input images.
         batch_size: images per batch, at most; a batch does not wait for images that are not decoded yet.
         workers: decoding threads; None for one per processor core.
+        labels: a file with one label per line, instead of those of the weights.
     """
 
     fit: Fit = Fit.CROP
@@ -27,6 +29,7 @@ class InferenceOptions:
     calibrate: Sequence[str] | None = None
     batch_size: int = 32
     workers: int | None = None
+    labels: Path | None = None
 
     @property
     def calibration_key(self) -> list[str] | None:

@@ -9,20 +9,21 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 from resnet_cli.errors import ModelError
 from resnet_cli.network.graph import Graph, resnet
 from resnet_cli.network.metadata import METADATA_KEY, Metadata
-from resnet_cli.weights import foreign_names
+from resnet_cli.weights import foreign_config, foreign_files, foreign_names
+from resnet_cli.weights.foreign_config import UNKNOWN, ForeignConfig
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,12 +40,14 @@ class Checkpoint:
         arrays: its arrays by their names in the file; kernels have Keras's shapes.
         names: returns the name in the file of each parameter of a network.
         metadata: its metadata; None for a file from another tool.
+        config: what a file from another tool says of its network.
     """
 
     path: Path
     arrays: Arrays
     names: Callable[[Graph], dict[str, str]]
     metadata: Metadata | None
+    config: ForeignConfig = UNKNOWN
 
     def parameters(self, graph: Graph) -> Arrays:
         """Return the parameters of a network by name, as float32.
@@ -55,6 +58,23 @@ class Checkpoint:
         if mismatches := self.mismatches(graph):
             raise ModelError(f"{self.path} does not match {graph.architecture.name}; " + "; ".join(mismatches))
         return {name: self.arrays[stored] for name, stored in self.names(graph).items()}
+
+    def check_values(self, graph: Graph) -> None:
+        """Check the values of a network's parameters.
+
+        Raises:
+            ModelError: an array has NaN, infinite values or a negative variance, as after a training that diverged.
+        """
+        names = self.names(graph)
+        faults = {name: fault for name, stored in names.items() if (fault := _fault(name, self.arrays[stored]))}
+        if faults:
+            name, fault = next(iter(faults.items()))
+            stored = "" if names[name] == name else f" ({names[name]} in the file)"
+            more = f", and {len(faults) - 1} more arrays are damaged" if len(faults) > 1 else ""
+            raise ModelError(
+                f"{self.path}: {name}{stored} {fault}{more}\n"
+                "The training may have diverged, or the file is damaged; use weights from before that."
+            )
 
     def mismatches(self, graph: Graph) -> list[str]:
         """Return the differences between the file and a network; empty if both sides match one to one."""
@@ -70,6 +90,16 @@ class Checkpoint:
         return [f"{fault}: {_abbreviate(listed)}" for fault, listed in found.items() if listed]
 
 
+def _fault(name: str, array: NDArray[Any]) -> str:
+    """Return what is wrong with the values of a parameter, or an empty text."""
+    lowest, highest = array.min(initial=0), array.max(initial=0)  # both are NaN if any value is
+    if not np.isfinite([lowest, highest]).all():
+        return "has NaN or infinite values"
+    if name.endswith("/moving_variance") and lowest < 0:
+        return f"has a negative variance, {lowest:.3g}"
+    return ""
+
+
 def _abbreviate(names: list[str], limit: int = 3) -> str:
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
@@ -81,7 +111,7 @@ def read(path: Path) -> Checkpoint:
     The content determines the format, not the suffix.
 
     Raises:
-        ModelError: the file does not exist, cannot be read, is damaged or has another format.
+        ModelError: the file does not exist, cannot be read, is damaged, has another format or no ResNet.
     """
     if not path.is_file():
         raise ModelError(
@@ -97,56 +127,119 @@ def read(path: Path) -> Checkpoint:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except Exception as error:  # damaged files raise nearly any error in zipfile, HDF5 and safetensors
-        expected = "expected .safetensors, .keras, .weights.h5 or .h5 weights"
-        raise ModelError(f"{path}: {expected}, got a damaged or unsupported file ({error})") from error
+        got = foreign_files.describe(path) or f"a damaged or unsupported file ({error})"
+        raise ModelError(f"{path}: expected .safetensors, .keras, .weights.h5 or .h5 weights, got {got}") from error
+
+
+def _identify(path: Path, stored: Arrays, metadata: Metadata | None, config: ForeignConfig) -> Checkpoint:
+    """Find the network among the arrays of a file, and give its head the name that its layout has for it.
+
+    Raises:
+        ModelError: there is no ResNet, or it is not the only one, or it has no head or several.
+    """
+    stored = {name: array for name, array in stored.items() if foreign_names.is_parameter(name)}
+    layout, prefix = foreign_names.find_layout(stored) or (foreign_names.OWN, None)
+    if not stored:
+        raise ModelError("contains no arrays of a network")
+    if metadata is None and prefix is None:
+        raise ModelError(
+            f"is not a ResNet that is known here; its arrays have names like {_abbreviate(sorted(stored), 2)}\n"
+            "ResNets of Keras, torchvision, timm and transformers are recognised by the names of their arrays."
+        )
+    names = {name: name.removeprefix(prefix or "") for name in stored}
+    if metadata is None:
+        head = foreign_names.find_head({name: array.shape for name, array in stored.items()})
+        names |= {name: known for name, known in zip(head, layout.head, strict=True) if name in stored}
+        if beside := [name for name in stored if not name.startswith(prefix or "") and name not in head]:
+            raise ModelError(f"has arrays beside those of the network: {_abbreviate(beside)}")
+    arrays = {names[name]: array for name, array in _floats(stored).items()}
+    if layout.torch_order:
+        arrays = {name: from_torch(array) for name, array in arrays.items()}
+    if metadata is None and arrays[layout.head[0]].shape[1] == 1:
+        raise ModelError("its final layer has one output, expected one per class; two for a yes or no")
+    return Checkpoint(path, arrays, layout.names, metadata, config)
 
 
 def _floats(arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     for name, array in arrays.items():
-        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        if array.dtype.kind != "f":
             raise ModelError(f"{name}: expected floating-point values, got {array.dtype}")
-    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    with np.errstate(over="ignore"):  # values that are too large become infinite, and are refused later
+        return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+
+
+def _widen(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Convert the bits of bfloat16 values, which NumPy does not know, to float32: they are its upper 16 bits."""
+    return (values.astype(np.uint32) << 16).view(np.float32)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
+    arrays: Arrays = {}
+    text = None
+    for file in foreign_files.shards(path):
+        arrays |= read_arrays(file)
+        with safe_open(file, framework="numpy") as opened:
+            text = (opened.metadata() or {}).get(METADATA_KEY, text)
+    return _identify(path, arrays, None if text is None else Metadata.from_json(text), UNKNOWN)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """Return the arrays of a safetensors file as they are stored, but bfloat16 as float32."""
     with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        text = (file.metadata() or {}).get(METADATA_KEY)
-    metadata = None if text is None else Metadata.from_json(text)
-    if any(name.endswith(".running_var") for name in arrays):
-        selected = {name: array for name, array in arrays.items() if not name.endswith(".num_batches_tracked")}
-        ordered = {name: from_torch(array) for name, array in _floats(selected).items()}
-        return Checkpoint(path, ordered, foreign_names.torch, metadata)
-    return Checkpoint(path, _floats(arrays), foreign_names.own, metadata)
+        types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a mapping
+        arrays = {name: file.get_tensor(name) for name, kind in types.items() if kind != "BF16"}
+    if len(arrays) < len(types):
+        content = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+        for name, each in content:
+            if name not in arrays:
+                arrays[name] = _widen(np.frombuffer(each["data"], "<u2").reshape(each["shape"]))
+    return arrays
 
 
 def from_torch(array: NDArray[Any]) -> NDArray[Any]:
     """Convert an array from PyTorch's order of dimensions (out, in, height, width) to Keras's."""
-    return array.transpose({1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[array.ndim])
+    return array.transpose({2: (1, 0), 4: (2, 3, 1, 0)}.get(array.ndim, range(array.ndim)))
 
 
 def _read_keras(path: Path) -> Checkpoint:
     with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
-        checkpoint = _read_hdf5(path, file)
-        if KERAS_MEMBER not in archive.namelist():
-            return checkpoint
-        return replace(checkpoint, metadata=Metadata.from_json(archive.read(KERAS_MEMBER).decode()))
+        members = {
+            name: archive.read(name).decode() for name in ("config.json", KERAS_MEMBER) if name in archive.NameToInfo
+        }
+        return _read_hdf5(path, file, members.get("config.json"), members.get(KERAS_MEMBER))
 
 
-def _read_hdf5(path: Path, file: h5py.File) -> Checkpoint:
-    metadata = Metadata.from_json(file[METADATA_KEY].asstr()[()]) if METADATA_KEY in file else None
+def _read_hdf5(path: Path, file: h5py.File, config: str | None = None, text: str | None = None) -> Checkpoint:
+    """Read an open HDF5 file.
+
+    Args:
+        path: its path, or that of the archive which contains it.
+        file: the file.
+        config: Keras's description of the model, if it is not in the file.
+        text: our metadata, if it is not in the file.
+    """
+    if METADATA_KEY in file:
+        text = file[METADATA_KEY].asstr()[()]
+    metadata = None if text is None else Metadata.from_json(text)
+    config = config or file.attrs.get("model_config")
     root = file.get("model_weights", file)  # a complete model saved by Keras 2 has its weights one level down
-    datasets: dict[str, h5py.Dataset] = {}
-    root.visititems(lambda name, node: datasets.update({name: node}) if isinstance(node, h5py.Dataset) else None)
-    selected = {name: node for name, node in datasets.items() if name.split("/")[0] not in ("optimizer", METADATA_KEY)}
-    arrays = _floats({name: np.asarray(node[()]) for name, node in selected.items()})
-    if "layers" in root:
-        return Checkpoint(path, arrays, foreign_names.keras3, metadata)
-    renamed = {foreign_names.legacy(name): array for name, array in arrays.items()}
-    if len(renamed) < len(arrays):
-        counts = Counter(map(foreign_names.legacy, arrays))
-        raise ModelError(f"duplicate arrays: {_abbreviate([name for name, count in counts.items() if count > 1])}")
-    return Checkpoint(path, renamed, foreign_names.own, metadata)
+    arrays: Arrays = {}
+    root.visititems(lambda name, node: arrays.update({name: node[()]}) if _is_parameter(name, node) else None)
+    arrays = {
+        foreign_names.current(name): _widen(array.view("<u2")) if array.dtype == "V2" else array
+        for name, array in arrays.items()
+    }
+    if not any(name.endswith("/vars/0") for name in arrays):
+        renamed = foreign_names.legacy(arrays)
+        if repeated := [name for name, count in Counter(renamed.values()).items() if count > 1]:
+            raise ModelError(f"duplicate arrays: {_abbreviate(repeated)}")
+        arrays = {renamed[name]: array for name, array in arrays.items()}
+    foreign = UNKNOWN if metadata or not config else foreign_config.from_keras(config)
+    return _identify(path, arrays, metadata, foreign)
+
+
+def _is_parameter(name: str, node: object) -> bool:
+    return isinstance(node, h5py.Dataset) and name != METADATA_KEY and foreign_names.is_parameter(name)
 
 
 def is_complete(path: Path) -> bool:

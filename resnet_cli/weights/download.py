@@ -42,6 +42,9 @@ def fetch(row: Pretrained, progress: Progress = SILENT, *, retry: bool = False) 
     origin = _origin(row)
     shown = http.redact_password(origin.url)
     what, advice = f"cannot download {shown}", _advice(row, origin, found)
+    if found:
+        expected = f" (expected {found.algorithm}:{found.hash})" if found.hash else ""
+        what = f"{found.path} is damaged or another file{expected}; {what}"
     if origin.blocked_by:
         raise ModelError(f"{what}: {origin.blocked_by} is set\n{advice}")
     marker = _FailureMarker(failure_marker(row), shown, row.name)
@@ -94,7 +97,7 @@ def _origin(row: Pretrained) -> _Origin:
 
 
 def _advice(row: Pretrained, origin: _Origin, damaged: CachedFile | None) -> str:
-    by_hand = f"{damaged.path} is damaged: replace it" if damaged else f"Save the file as {own_file(row)}"
+    by_hand = "Replace that file" if damaged else f"Save the file as {own_file(row)}"
     home = "" if origin.url == row.url else f" (from {row.url})"
     variables = "HF_ENDPOINT or RESNET_WEIGHTS_MIRROR" if row.repository else "RESNET_WEIGHTS_MIRROR"
     bundle = "run `resnet weights install` with a bundle that contains it."

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache as once
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from resnet_cli.errors import ModelError, UsageError
 from resnet_cli.network import graph, labels, variants
@@ -16,8 +16,8 @@ from resnet_cli.network.metadata import Metadata
 from resnet_cli.network.preprocessing import PREPROCESSING, TORCHVISION
 from resnet_cli.system import cache_folder
 from resnet_cli.system.progress import SILENT, Progress
-from resnet_cli.version import __version__
-from resnet_cli.weights import download
+from resnet_cli.weights import download, foreign_config, foreign_files
+from resnet_cli.weights.foreign_config import ForeignConfig
 from resnet_cli.weights.published import PRETRAINED, TINY, Pretrained, suggestion
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Found = tuple[str, Path, Pretrained | None]  # the name in records, the file, and its row if it is published
 
 AS_STORED = NetworkOptions()
+READER_VERSION = 2  # version of what is found in a file; what other versions have cached is ignored
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class ModelFile:
     path: Path
     read: "Callable[[], Checkpoint]"
 
+    @property
+    def digest(self) -> str:
+        """A hash of the content of the file, with that of its shards."""
+        return foreign_files.digest(self.path)
+
     @cached_property
     def parameters(self) -> "Arrays":
         """The network's arrays by name.
@@ -57,17 +63,24 @@ class ModelFile:
         return _parameters(self.read(), self.graph)
 
 
-def load_model(weights: str, requested: NetworkOptions = AS_STORED, progress: Progress = SILENT) -> ModelFile:
+def load_model(
+    weights: str,
+    requested: NetworkOptions = AS_STORED,
+    progress: Progress = SILENT,
+    *,
+    labels_file: Path | None = None,
+) -> ModelFile:
     """Find weights and read their metadata.
 
     Args:
-        weights: `auto`, `imagenet`, `tiny`, a key of `PRETRAINED`, or a file.
+        weights: `auto`, `imagenet`, `tiny`, a key of `PRETRAINED`, a file, or a folder from the Hugging Face Hub.
         requested: options of the network; the others come from the weights.
         progress: receives the progress of a download.
+        labels_file: a file with one label per line, instead of those of the weights.
 
     Raises:
         ModelError: the weights are unavailable or damaged, or do not match the requested network.
-        UsageError: the requested network is invalid.
+        UsageError: the requested network is invalid, or there are not as many labels as classes.
     """
     progress.report("Looking for weights")
     row: Pretrained | None = None
@@ -77,7 +90,7 @@ def load_model(weights: str, requested: NetworkOptions = AS_STORED, progress: Pr
         row = PRETRAINED[weights]
         path = download.fetch(row, progress)
     elif os.path.exists(weights):  # noqa: PTH110 - Path.exists raises on a name that is too long
-        path = Path(weights)
+        path = foreign_files.find_weights(Path(weights))
     else:
         known = f"{', '.join(FINDERS)} or one from `resnet weights list`"
         raise ModelError(f"{weights}: neither a weights file nor a known name ({known}){suggestion(weights)}")
@@ -89,15 +102,37 @@ def load_model(weights: str, requested: NetworkOptions = AS_STORED, progress: Pr
 
         return checkpoint.read(path)
 
-    stored = _published_metadata(row) if row else _file_metadata(path, read, requested)
     try:
-        network = graph.resnet(resolve_architecture(stored.architecture if stored else None, requested))
+        if row:
+            stored = _published_metadata(row)
+            _cached_value(path, "values", lambda _: _checked(read(), graph.resnet(stored.architecture)))
+        else:
+            stored = _file_metadata(path, read, requested, progress)
+        network = graph.resnet(resolve_architecture(stored.architecture, requested))
     except UsageError as error:
         if requested:
             raise
         raise ModelError(f"{path}: {error}") from error
-    metadata = replace(stored or default_metadata(network.architecture), architecture=network.architecture)
+    metadata = replace(stored, architecture=network.architecture)
+    if labels_file:
+        metadata = replace(metadata, labels=labels.read_labels(labels_file, network.architecture.head.classes))
     return ModelFile(network, metadata, weights, path, read)
+
+
+def _checked(checkpoint: "Checkpoint", network: Graph) -> str:
+    """Check that a file matches a network, and its values: once per file, so that cached starts need not.
+
+    No engine does: OpenVINO computes confident predictions from NaN, and a cached network may be older than this check.
+    """
+    _parameters(checkpoint, network)
+    checkpoint.check_values(network)
+    return network.architecture.name
+
+
+def _cached_value(path: Path, what: str, compute: Callable[[Path], Any]) -> Any:
+    """Return what was found in a weights file, cached until it or one of its shards changes."""
+    shards = foreign_files.digest(path) if len(foreign_files.shards(path)) > 1 else ""
+    return cache_folder.cached_value(path, f"{what} {READER_VERSION} {shards}".rstrip(), compute)
 
 
 def default_metadata(architecture: Architecture) -> Metadata:
@@ -111,24 +146,65 @@ def _published_metadata(row: Pretrained, classes: int = 1000) -> Metadata:
     return Metadata(architecture, labels.default_labels(classes), row.preprocessing)
 
 
-def _file_metadata(path: Path, read: "Callable[[], Checkpoint]", requested: NetworkOptions) -> Metadata | None:
-    """Return the metadata in a file, otherwise that of the published network that its arrays match, otherwise None."""
+def _file_metadata(
+    path: Path, read: "Callable[[], Checkpoint]", requested: NetworkOptions, progress: Progress
+) -> Metadata:
+    """Return the metadata in a file; for a file of another tool, what its arrays and its configuration tell."""
 
-    def matching(_: Path) -> list[str]:
-        stored = read().metadata
-        return [metadata.to_json() for metadata in ([stored] if stored else _matching_networks(read()))]
+    def look(_: Path) -> dict[str, Any]:
+        checkpoint = read()
+        if checkpoint.metadata:
+            network, seen = checkpoint.metadata.architecture, {"stored": checkpoint.metadata.to_json()}
+        else:
+            seen = _recognise(checkpoint)
+            network = _choose(path, seen, requested).architecture
+        _checked(checkpoint, graph.resnet(network))
+        return seen
 
-    cached = cache_folder.cached_value(path, f"networks {__version__}", matching)
-    found = [Metadata.from_json(text) for text in cached]
-    if len(found) < 2:
-        return found[0] if found else None
-    names = [metadata.architecture.name for metadata in found]
+    seen = _cached_value(path, "networks", look)
+    if "stored" in seen:
+        return Metadata.from_json(seen["stored"])
+    classes, metadata = seen["classes"], _choose(path, seen, requested)
+    config = foreign_config.from_hub(path) or ForeignConfig(**seen["config"])
+    if config.names and len(config.names) != classes:
+        progress.warn(f"{path}: its configuration has {len(config.names)} labels for {classes} classes; ignoring them")
+        config = replace(config, names=())
+    usual, size = metadata.architecture.image_size, config.image_size
+    if size not in (None, usual):
+        progress.note(
+            f"{path}: made for images of {size} x {size} pixels; using that size instead of {usual} x {usual}"
+        )
+    return config.apply(metadata)
+
+
+def _recognise(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """Return what the arrays of a file tell of its network, ready for JSON."""
+    classes = _classes(checkpoint)
+    matching, nearest = _match(checkpoint, classes)
+    return {
+        "matching": [metadata.to_json() for metadata in matching],
+        "nearest": nearest.to_json(),
+        "classes": classes,
+        "config": asdict(checkpoint.config),
+    }
+
+
+def _choose(path: Path, seen: dict[str, Any], requested: NetworkOptions) -> Metadata:
+    """Return the network that a file's arrays match; if several or none do, the options decide."""
+    matching = [Metadata.from_json(text) for text in seen["matching"]]
+    if not matching and requested:
+        return default_metadata(variants.describe(**{"classes": seen["classes"]} | requested.chosen))
+    if not matching:
+        return Metadata.from_json(seen["nearest"])  # an error will name the arrays that differ
+    if len(matching) == 1:
+        return matching[0]
     agreed = [
         metadata
-        for metadata in found
+        for metadata in matching
         if resolve_architecture(metadata.architecture, requested).name == metadata.architecture.name
     ]
     if len(agreed) != 1:
+        names = [metadata.architecture.name for metadata in matching]
         raise ModelError(
             f"{path}: its arrays fit {' and '.join(names)}, and the file does not specify which\n"
             f"Run, for example, `resnet build {names[-1]} --weights FILE -o OUT` to write a file that does."
@@ -136,21 +212,30 @@ def _file_metadata(path: Path, read: "Callable[[], Checkpoint]", requested: Netw
     return agreed[0]
 
 
-def _matching_networks(checkpoint: "Checkpoint") -> list[Metadata]:
-    """Return the published networks that a file's arrays match, except Keras's v1, for which `--depth` decides."""
+def _classes(checkpoint: "Checkpoint") -> int:
+    """Return the number of classes of a file: the length of the bias of its head."""
     any_network = graph.resnet(variants.describe())  # the head has the same name in all of them
     bias = checkpoint.arrays.get(checkpoint.names(any_network)["predictions/bias"])
-    if bias is None or bias.ndim != 1 or not 1 <= len(bias) <= MAX_VALUE:
-        return []
-    found = []
-    for name, (_, variant) in variants.NETWORKS.items():
-        if variant == "v1":
-            continue
-        network = graph.resnet(variants.describe(name=name, classes=len(bias)))
-        if not checkpoint.mismatches(network):
-            published = (_published_metadata(row, len(bias)) for row in PRETRAINED.values() if row.network == name)
-            found.append(next(published, default_metadata(network.architecture)))
-    return found
+    if bias is None or bias.ndim != 1 or not 2 <= len(bias) <= MAX_VALUE:
+        found = "none" if bias is None else f"{bias.shape}"
+        raise ModelError(f"{checkpoint.path}: expected a bias for each class in the final layer, got {found}")
+    return len(bias)
+
+
+def _match(checkpoint: "Checkpoint", classes: int) -> tuple[list[Metadata], Metadata]:
+    """Return the published networks that a file's arrays match, and the one that has the most names in common."""
+    networks = [graph.resnet(variants.describe(name=name, classes=classes)) for name in variants.NETWORKS]
+    distances = [len({*checkpoint.names(network).values()} ^ checkpoint.arrays.keys()) for network in networks]
+    found = [network for network in networks if not checkpoint.mismatches(network)]
+    nearest = networks[distances.index(min(distances))]
+    return [_default_metadata(network, classes) for network in found], _default_metadata(nearest, classes)
+
+
+def _default_metadata(network: Graph, classes: int) -> Metadata:
+    published = (
+        _published_metadata(row, classes) for row in PRETRAINED.values() if row.network == network.architecture.name
+    )
+    return next(published, default_metadata(network.architecture))
 
 
 def _imagenet(requested: NetworkOptions, progress: Progress) -> Found:
@@ -190,15 +275,8 @@ FINDERS: dict[str, Callable[[NetworkOptions, Progress], Found]] = {
 REPLACED = {"depth": ("stages", "block"), "name": ("stages", "block", "variant", "stem"), "variant": ("stem",)}
 
 
-def resolve_architecture(stored: Architecture | None, requested: NetworkOptions) -> Architecture:
-    """Return the requested network; anything not requested comes from the weights.
-
-    Args:
-        stored: the network of the weights, or None if they do not describe it.
-        requested: the requested options.
-    """
-    if stored is None:
-        return variants.describe(**requested.chosen)
+def resolve_architecture(stored: Architecture, requested: NetworkOptions) -> Architecture:
+    """Return the requested network; anything not requested comes from that of the weights."""
     if not requested:
         return stored
     replaced = {name for option in requested.chosen for name in REPLACED.get(option, ())}
