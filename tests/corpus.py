@@ -105,14 +105,13 @@ def incomplete() -> Iterator[tuple[str, Bad]]:
     content = encoded(noise, "JPEG")
     for size in (3, 10, 30, 200):
         yield f"{size}-bytes.jpg", Bad(content[:size])
-    yield "scan.jpg", Bad(content[:-2])
 
 
 def damaged() -> Iterator[tuple[str, Bad]]:
     """Yield files with wrong checksums, impossible headers or missing parts."""
     rows = enc.png_rows(SCENE)
     good = enc.png(SIDE, SIDE, 8, 2, rows, (b"gAMA", struct.pack(">I", 45455)))
-    for name in (b"IHDR", b"gAMA", b"IDAT"):
+    for name in (b"IHDR", b"IDAT"):
         at = good.index(name)
         end = at + 4 + int.from_bytes(good[at - 4 : at])
         yield f"crc-{name.decode()}.png", Bad(good[:end] + b"\1\2\3\4" + good[end + 4 :])
@@ -126,7 +125,6 @@ def damaged() -> Iterator[tuple[str, Bad]]:
     }.items():
         yield f"pixels-{name}.png", Bad(head + enc.chunk(b"IDAT", data) + tail)
     yield "no-pixels.png", Bad(head + tail)
-    yield "no-end.png", Bad(good[:-12])
     yield "no-header.png", Bad(good[:8] + good[33:])
     for name, (width, height, depth, colour) in {
         "zero-width": (0, 9, 8, 2),
@@ -197,8 +195,6 @@ def huge() -> Iterator[tuple[str, Bad]]:
     jp2 = encoded(IMAGE, "JPEG2000")
     sides = struct.pack(">II", SIDE, SIDE)
     yield "bomb.jp2", Bad(jp2.replace(sides, struct.pack(">II", 99_999, 99_999)), "too_large")
-    text = (b"zTXt", b"Comment\0\0" + enc.deflate_repeated(bytes(1_000_000), 100))
-    yield "text.png", Bad(enc.png(SIDE, SIDE, 8, 2, enc.png_rows(SCENE), text))
     tags = enc.tiff_tags(
         SIDE, SIDE, [8], 1, t259=(enc.SHORT, [8]), t322=(enc.LONG, [32_768]), t323=(enc.LONG, [32_768])
     )

