@@ -36,6 +36,7 @@ class ImageErrorKind(StrEnum):
     NOT_A_FILE = "not_a_file"
     PERMISSION_DENIED = "permission_denied"
     NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
     UNREADABLE_IMAGE = "unreadable_image"
     TOO_LARGE = "too_large"
     DOWNLOAD_FAILED = "download_failed"

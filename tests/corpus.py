@@ -242,7 +242,9 @@ def mislabelled() -> Iterator[tuple[str, Bad]]:
         "line-ends.png": encoded(IMAGE).replace(b"\r\n", b"\n"),
         "shifted.jpg": b"\n" + encoded(IMAGE, "JPEG"),
     }
-    yield from ((name, Bad(content, "not_an_image")) for name, content in contents.items())
+    kinds = dict.fromkeys(("drawing.png", "paper.jpg", "drawing.jpg", "film.jpg"), "unsupported_format")
+    kinds["phone.heic"] = "unreadable_image"
+    yield from ((name, Bad(content, kinds.get(name, "not_an_image"))) for name, content in contents.items())
     signatures = {"jpg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n", "gif": b"GIF89a", "tif": b"II*\0"}
     yield from ((f"signature.{suffix}", Bad(content)) for suffix, content in signatures.items())
 

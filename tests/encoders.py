@@ -88,8 +88,8 @@ def adam7_rows(pixels: np.ndarray) -> bytes:
 
 
 Tag = tuple[int, Sequence[int | float]]
-BYTE, ASCII, SHORT, LONG, FLOAT, LONG8 = 1, 2, 3, 4, 11, 16
-TYPES = {BYTE: "B", ASCII: "B", SHORT: "H", LONG: "I", FLOAT: "f", LONG8: "Q"}
+BYTE, ASCII, SHORT, LONG, RATIONAL, FLOAT, LONG8 = 1, 2, 3, 4, 5, 11, 16
+TYPES = {BYTE: "B", ASCII: "B", SHORT: "H", LONG: "I", RATIONAL: "I", FLOAT: "f", LONG8: "Q"}
 
 
 def tiff(tags: dict[int, Tag], parts: Sequence[bytes], *, order: str = "<", big: bool = False) -> bytes:
@@ -117,7 +117,7 @@ def tiff(tags: dict[int, Tag], parts: Sequence[bytes], *, order: str = "<", big:
             extra += raw + b"\0" * (len(raw) % 2)
         else:
             field = raw.ljust(room, b"\0")
-        entries += struct.pack(f"{order}HH{number}", tag, kind, len(values)) + field
+        entries += struct.pack(f"{order}HH{number}", tag, kind, len(values) // (1 + (kind == RATIONAL))) + field
     end = b"\0" * room
     head = struct.pack(order + "HHHQ", 43, 8, 0, ifd) if big else struct.pack(order + "HI", 42, ifd)
     return mark + head + body + entries + end + extra

@@ -30,12 +30,13 @@ from PIL import Image, ImageCms, features
 from PIL.PngImagePlugin import PngImageFile
 
 from resnet_cli.errors import ImageError
-from resnet_cli.images.decode import IMAGE_FORMATS, MAX_PIXELS, MAX_SIDE
+from resnet_cli.images import formats
 from resnet_cli.images.inputs import find
+from resnet_cli.images.readers import MAX_PIXELS, MAX_SIDE
 from resnet_cli.network.preprocessing import Fit
 
 Image.init()
-WRITABLE = sorted(set(IMAGE_FORMATS) & set(Image.SAVE))  # Pillow cannot write all formats that it reads
+WRITABLE = sorted(set(formats.pillow_formats("")) & set(Image.SAVE))  # Pillow cannot write all formats that it reads
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as in `configure_pillow`; pytest sets its own filters
 pillow_13 = pytest.mark.skipif(PIL.__version__ < "13", reason="Pillow reads this kind of TIFF since version 13")
 SIDE = 8  # most images already have the requested size, so that their pixels must not change
@@ -277,9 +278,9 @@ def icon_of(content: bytes) -> bytes:
         pytest.param("not_an_image", b"", id="empty"),
         pytest.param("not_an_image", b"\xff", id="one byte"),
         pytest.param("not_an_image", b"This is not an image.\n", id="text"),
-        pytest.param("not_an_image", b"%PDF-1.7\n" + bytes(500), id="PDF"),
+        pytest.param("unsupported_format", b"%PDF-1.7\n" + bytes(500), id="PDF"),
         pytest.param("not_an_image", bytes(1000), id="zeros"),
-        pytest.param("not_an_image", EPS, id="EPS"),
+        pytest.param("unsupported_format", EPS, id="EPS"),
         pytest.param("unreadable_image", IMAGE[: len(IMAGE) // 2], id="half of a PNG"),
         pytest.param("unreadable_image", flipped(IMAGE, 32), id="wrong checksum of the header"),
         pytest.param("unreadable_image", png(10_000, 10_000, 1, 0, b""), id="100 megapixels are not too many"),

@@ -21,7 +21,7 @@ from odd_images import ALPHA, IMAGE, SCENE, SIDE
 from PIL import Image
 
 from resnet_cli.errors import ImageError, UsageError
-from resnet_cli.images import inputs
+from resnet_cli.images import inputs, readers
 from resnet_cli.images.folders import Skipped
 from resnet_cli.network.preprocessing import Decoding, Fit, Resizing
 
@@ -386,7 +386,7 @@ def test_damaged_images_in_memory_raise_image_errors() -> None:
     cases = {
         "not_an_image": b"not an image",
         "unreadable_image": CONTENT[:99],
-        "too_large": Image.new("1", (inputs.decode.MAX_SIDE + 1, 1)),
+        "too_large": Image.new("1", (readers.MAX_SIDE + 1, 1)),
     }
     for kind, source in cases.items():
         assert error_kind(next(inputs.find_sources(source))) == kind

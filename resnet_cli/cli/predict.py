@@ -63,6 +63,10 @@ def predict(
     nul: Annotated[
         bool, typer.Option("-0", "--null", help="--files-from is NUL-separated.", rich_help_panel=IMAGES)
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Leave out of folders (repeatable).", rich_help_panel=IMAGES),
+    ] = None,
     shard: Annotated[
         Any,
         typer.Option(parser=parse_shard, metavar="K/N", help="Classify only shard K of N.", rich_help_panel=IMAGES),
@@ -111,7 +115,7 @@ def predict(
     names = inputs.all_names(arguments, files_from, null_separated=nul)
     many = files_from is not None or not inputs.is_single_image(arguments)
     skipped = folders.Skipped()
-    found = inputs.find(names, skipped)
+    found = inputs.find(names, skipped, exclude or ())
     remaining = inputs.shard(found, *shard) if shard else found
     with destination.lock(), quiet_libraries(decodes=True), count_records(destination) as count:
         model = start(weights, requested, inference, arguments, throughput=many)
@@ -122,6 +126,10 @@ def predict(
         try:
             write_results(results, destination, settings, plan, count)
         finally:
+            if skipped.kinds:
+                kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.kinds.most_common())
+                total = skipped.kinds.total()
+                terminal.note(f"{total:,} {'file' if total == 1 else 'files'} left out: {kinds}")
             terminal.detail(f"skipped in folders: {skipped.hidden:,} hidden, {skipped.not_images:,} not images")
     raise typer.Exit(1 if count.failed else 0)
 

@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import stat
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,35 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
-from PIL.JpegImagePlugin import jpeg_factory
-from PIL.TiffImagePlugin import TiffImageFile
 
 from resnet_cli.errors import ImageError, ImageErrorKind
-from resnet_cli.images import colours, orientation, repair, resize, tiff
+from resnet_cli.images import colours, formats, orientation, readers, repair, resize, tiff
 from resnet_cli.images.resize import Box
 from resnet_cli.network.preprocessing import Decoding
 
-# Supported formats, most common first (JPEG includes MPO). Excluded: EPS (starts programs), documents, video, and TGA
-# (without a signature, so damaged files would pass for TGA).
-IMAGE_FORMATS: tuple[str, ...] = (
-    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "ICO"),
-    *("PPM", "JPEG2000", "DIB", "PCX", "SGI", "PSD", "QOI"),
-)
-
-# Suffixes of IMAGE_FORMATS, plus those of phone photos that Pillow cannot read, to report them rather than skip them.
-# Listed here because asking Pillow imports all its plugins.
-SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
-        *(".avifs", ".ico", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-        *(".dib", ".pcx", ".sgi", ".bw", ".rgb", ".rgba", ".psd", ".qoi", ".heic", ".heif"),
-    )
-)
-
-MAX_BYTES = 1 << 30  # bytes per file, because some decoders read it whole
-MAX_PIXELS = 178_956_970  # Pillow's own limit, above which it raises an error; a 100-megapixel photo is well below it
-MAX_JPEG_PIXELS = 1 << 30  # of a JPEG, whose decoder can skip detail, or 4 s; MAX_PIXELS counts what is decoded
-MAX_SIDE = 1 << 18  # pixels; four times a JPEG's limit, because resampling takes memory per side as well as per area
 MAX_SCAN_PIXELS = 1 << 33  # pixels in all scans of a progressive JPEG, or 10 s; a typical one has 10 scans
 
 HEADROOM = 1.25  # decode a JPEG at least this much larger than needed, so that the final resize determines the result
@@ -54,9 +30,6 @@ DECODE_BUDGET_PIXELS = 1 << 26  # limit on the pixels of all larger images being
 
 SPECIAL_FILES = {stat.S_IFDIR: "a folder without images", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
-BITS_PER_SAMPLE, TILE_WIDTH, TILE_LENGTH = 258, 322, 323  # TIFF tags
-
-JPEG = b"\xff\xd8\xff"  # signature
 
 Pixels = NDArray[np.uint8]
 
@@ -89,7 +62,7 @@ def decode_stream(file: BinaryIO, decoding: Decoding) -> Pixels:
     """Read a seekable file of one image: its first frame, upright, on white, as RGB (size, size, 3) uint8.
 
     Raises:
-        ImageError: of the kind `not_an_image` (none of IMAGE_FORMATS), `unreadable_image` (one of them, but damaged or
+        ImageError: of the kind `not_an_image` (none of `formats`), `unreadable_image` (one of them, but damaged or
             an unsupported variant) or `too_large`.
     """
     with _decoding_errors(file):
@@ -104,7 +77,7 @@ def decode_image(image: Image.Image, decoding: Decoding) -> Pixels:
         ImageError: of the kind `unreadable_image` or `too_large`.
     """
     with _decoding_errors():
-        _check_size(image.size)
+        readers.check_size(image.size)
         with _LOAD_LOCK:
             image.load()
         rgb, factor = colours.to_rgb(image, _min_side(decoding))
@@ -127,17 +100,6 @@ def load_image(name: str | Path, min_side: int) -> Image.Image:
         return _load_upright(file, min_side)[0]
 
 
-def is_image(path: str) -> bool:
-    """Return whether the content of a regular file is an image; reads only the header."""
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS):
-            return True
-    except Image.DecompressionBombError:
-        return True
-    except Exception:  # see _decoding_errors
-        return False
-
-
 def _min_side(decoding: Decoding) -> int:
     size, resizing = decoding.size, decoding.resizing
     return max(ceil(HEADROOM * size / resizing.crop), resize.TYPICAL_OVERSAMPLING * (resizing.sampled or 0))
@@ -156,9 +118,10 @@ def _open_file(path: Path) -> Iterator[BinaryIO]:
         if not stat.S_ISREG(status.st_mode):
             got = SPECIAL_FILES.get(stat.S_IFMT(status.st_mode), "a device")
             raise ImageError(ImageErrorKind.NOT_A_FILE, f"expected an image file, got {got}")
-        if status.st_size > MAX_BYTES:
+        if status.st_size > readers.MAX_BYTES:
             raise ImageError(
-                ImageErrorKind.TOO_LARGE, f"expected at most {MAX_BYTES >> 30} GiB, got {status.st_size:,} bytes"
+                ImageErrorKind.TOO_LARGE,
+                f"expected at most {readers.MAX_BYTES >> 30} GiB, got {status.st_size:,} bytes",
             )
         with path.open("rb") as file:
             yield file
@@ -175,11 +138,13 @@ def _decoding_errors(file: BinaryIO | None = None) -> Iterator[None]:
     """Turn the errors of decoding into an ImageError."""
     try:
         yield
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise _unidentified_error(file) if file else ImageError(ImageErrorKind.NOT_AN_IMAGE, str(error)) from error
     except Image.DecompressionBombError as error:
         pixels = re.search(r"Image size \((\d+) pixels\)", str(error))  # Pillow's own message
-        message = _too_many(int(pixels[1])) if pixels else _one_line(error)
+        message = readers.too_many(int(pixels[1])) if pixels else _one_line(error)
         raise ImageError(ImageErrorKind.TOO_LARGE, message) from error
     except tiff.UnsupportedVariantError as error:
         message = f"this TIFF variant is not supported: {error}"
@@ -200,7 +165,7 @@ def _load_upright(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
     """
     try:
         return _load(file, min_side)
-    except (MemoryError, Image.DecompressionBombError, tiff.UnsupportedVariantError):
+    except (ImageError, MemoryError, Image.DecompressionBombError, tiff.UnsupportedVariantError):
         raise
     except Exception:  # see _decoding_errors
         if not (repaired := _load_repaired(file, min_side)):
@@ -216,7 +181,7 @@ def _load_repaired(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box] | N
     try:
         if head == repair.PNG_SIGNATURE:
             return _load(repair.repair_png(file), min_side)
-        if head.startswith(JPEG):
+        if head.startswith(readers.JPEG):
             (image, box), *others = (_load(tail, min_side) for tail in repair.jpeg_tails(file))
             return (image, box) if all(image == other for other, _ in others) else None
     except Image.DecompressionBombError:
@@ -227,7 +192,7 @@ def _load_repaired(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box] | N
 
 
 def _load(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
-    image, grey_range = _open_image(file)
+    image, grey_range = readers.open_image(file, min_side)
     with image:
         pixels = image.width * image.height
         drafted = image.draft(None, (min_side, min_side))
@@ -235,7 +200,7 @@ def _load(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
             _check_scans(file, pixels)
         else:
             pixels = image.width * image.height
-        _check_size(image.size, pixels)
+        readers.check_size(image.size, pixels)
         with _BUDGET.reserve(pixels):
             image.load()
             rgb, factor = colours.to_rgb(image, min_side, grey_range)
@@ -247,60 +212,11 @@ def _load(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
     return orientation.apply(rgb, box, turned)
 
 
-def _check_size(size: tuple[int, int], decoded: int | None = None) -> None:
-    """Check the size of an image, and the number of pixels that are decoded of it (default: all)."""
-    width, height = size
-    if not min(size):
-        raise ValueError(f"it has no pixels, {width} x {height}")
-    pixels = width * height if decoded is None else decoded
-    if pixels > MAX_PIXELS:  # also in case the program has switched off Pillow's limit
-        raise Image.DecompressionBombError(_too_many(pixels))
-    if max(size) > MAX_SIDE:
-        raise Image.DecompressionBombError(f"expected sides of at most {MAX_SIDE:,} pixels, got {width:,} x {height:,}")
-
-
-def _too_many(pixels: int, limit: int = MAX_PIXELS) -> str:
-    return f"expected at most {limit // 10**6:,} megapixels, got {-(-pixels // 10**6):,}"
-
-
 def _check_scans(file: BinaryIO, pixels: int) -> None:
     file.seek(0)
     scans = sum(chunk.count(b"\xff\xda") for chunk in iter(partial(file.read, 1 << 20), b""))
     if scans * pixels > MAX_SCAN_PIXELS:
         raise Image.DecompressionBombError(f"expected a progressive JPEG with fewer scans, got {scans:,}")
-
-
-def _open_tiff(file: BinaryIO) -> tuple[Image.Image, colours.Range | None]:
-    """Open the page of a TIFF file that is the picture; return the range of deep grey, too."""
-    page = tiff.find_page(file)
-    _check_size(page.size)
-    if tiff.needs_own_reader(page):
-        if page.bits // 8 * page.get(277, 1) * page.size[0] * page.size[1] > MAX_BYTES:
-            raise Image.DecompressionBombError(f"expected at most {MAX_BYTES >> 30} GiB of samples, got more")
-        return tiff.read_deep(file, page), None
-    try:
-        image = Image.open(file, formats=IMAGE_FORMATS)
-        if page.offset != image._frame_pos[0]:  # type: ignore[attr-defined]
-            image = Image.open(tiff.at_page(file, page), formats=IMAGE_FORMATS)
-    except UnidentifiedImageError as error:
-        raise tiff.UnsupportedVariantError(str(page)) from error
-    assert isinstance(image, TiffImageFile)
-    _check_tiff(image)
-    return image, page.grey_range
-
-
-def _check_tiff(image: TiffImageFile) -> None:
-    """Reject oversized tiles, which are decoded whole, and fix how Pillow reads 16-bit planes."""
-    if image.tag_v2.get(TILE_WIDTH, 0) * image.tag_v2.get(TILE_LENGTH, 0) > MAX_PIXELS:
-        raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
-    if 16 in image.tag_v2.get(BITS_PER_SAMPLE, ()):  # Pillow reads their uncompressed planes as 8 bits
-        depth = ";16B" if image.tag_v2.prefix == b"MM" else ";16L"
-        image.tile = [
-            tile._replace(args=(tile.args[0] + depth, *tile.args[1:]))
-            if tile.codec_name == "raw" and isinstance(tile.args, tuple) and tile.args[0] in tuple("RGBAX")
-            else tile
-            for tile in image.tile
-        ]
 
 
 class _PixelBudget:
@@ -328,43 +244,11 @@ class _PixelBudget:
 _BUDGET = _PixelBudget(DECODE_BUDGET_PIXELS)
 
 
-def _open_image(file: BinaryIO) -> tuple[Image.Image, colours.Range | None]:
-    """Open an image and check its size; return the range of deep grey, too, if the file says it."""
-    file.seek(0)
-    head = file.read(4)
-    file.seek(0)
-    if head in tiff.SIGNATURES:
-        return _open_tiff(file)
-    if head.startswith(JPEG):
-        return _open_jpeg(file), None
-    image = Image.open(file, formats=IMAGE_FORMATS)
-    if image.format == "PNG":  # only `verify` checks the checksums of the pixels, and it leaves the image unusable
-        image.verify()
-        image = Image.open(file, formats=IMAGE_FORMATS)
-    _check_size(image.size)
-    return image, None
-
-
-def _open_jpeg(file: BinaryIO) -> Image.Image:
-    """Open a JPEG image without Pillow's check of its size: of a large one, fewer pixels are decoded."""
-    whole = repair.has_jpeg_end(file)
-    file.seek(0)
-    try:
-        image = jpeg_factory(file)
-    except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error) as error:  # as in Image.open
-        raise UnidentifiedImageError(str(error)) from error
-    if image.width * image.height > MAX_JPEG_PIXELS:
-        raise Image.DecompressionBombError(_too_many(image.width * image.height, MAX_JPEG_PIXELS))
-    if not whole:
-        raise ValueError("image file is truncated")
-    return image
-
-
 def _unidentified_error(file: BinaryIO) -> ImageError:
     """Return the error for a file that starts with an image's signature, or for one that does not."""
     file.seek(0)
     head = file.read(16)
-    signatures = [accept for name in IMAGE_FORMATS if (accept := Image.OPEN[name][1])]
+    signatures = [accept for name in formats.pillow_formats("") if (accept := Image.OPEN[name][1])]
     if any(accept(head.ljust(16, b"\xff")) for accept in signatures):
         return ImageError(ImageErrorKind.UNREADABLE_IMAGE, "the image header is damaged or unsupported")
     got = f"a file that starts with {head!r}" if head else "an empty file"

@@ -6,13 +6,16 @@ Names are plain strings instead of paths, because there can be very many of them
 import os
 import re
 import stat
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatch, translate
 
-from resnet_cli.images import decode
+from resnet_cli.images import formats, readers
 
 WILDCARD = re.compile(r"[*?[]")
+THUMBNAILS = frozenset(("@eaDir", "__MACOSX"))  # folders of Synology and macOS with small copies of images
 
 
 @dataclass
@@ -22,30 +25,35 @@ class Skipped:
     Args:
         hidden: files and folders whose name starts with a dot.
         not_images: files that are not images, by suffix and content.
+        kinds: those of them that people take for pictures, such as videos, by the name of their format.
     """
 
     hidden: int = 0
     not_images: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
 
 
-def walk(root: str, skipped: Skipped) -> Iterator[str]:
+def walk(root: str, skipped: Skipped, exclude: Iterable[str] = ()) -> Iterator[str]:
     """Yield the images in a folder, at any depth, and each folder that cannot be listed.
 
     Args:
         root: the folder.
         skipped: counts what is skipped.
+        exclude: patterns of names, or of paths below the folder, that are left out.
     """
+    patterns = [translate(pattern.rstrip("/")) for pattern in exclude]
+    excluded = re.compile("|".join(patterns)).match if patterns else None
     seen: set[tuple[int, int]] = set()
     stack = [iter([(root, True)])]  # not recursion: folders can be nested deeper than Python's call limit
     while stack:
         path, is_folder = next(stack[-1], ("", False))
         if not path:
             stack.pop()
+        elif excluded and (excluded(os.path.basename(path)) or excluded(path[len(root) :].lstrip(os.sep))):
+            continue
         elif not is_folder:
-            if is_image(path):
+            if is_image(path, skipped):
                 yield path
-            else:
-                skipped.not_images += 1
         else:
             try:
                 status = os.stat(path)
@@ -55,7 +63,7 @@ def walk(root: str, skipped: Skipped) -> Iterator[str]:
                 continue
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
-                shown = [name for name in names if not name.startswith(".")]
+                shown = [name for name in names if not name.startswith(".") and name not in THUMBNAILS]
                 skipped.hidden += len(names) - len(shown)
                 stack.append(_joined(path, shown, folders))
 
@@ -126,14 +134,27 @@ def _joined(folder: str, names: list[str], folders: set[str]) -> Iterator[tuple[
     return ((os.path.join(folder, name), name in folders) for name in names)
 
 
-def is_image(path: str) -> bool:
-    """Return whether a file is an image, by its suffix or its content; it need not exist."""
-    if os.path.splitext(path)[1].lower() in decode.SUFFIXES:
+def is_image(path: str, skipped: Skipped | None = None) -> bool:
+    """Return whether a file is an image, by its suffix or its content; it need not exist.
+
+    Args:
+        path: the file.
+        skipped: counts it if it is none.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in formats.SUFFIXES:
         return True
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode) and decode.is_image(path)  # a pipe is not opened
-    except OSError:
-        return False
+    found: formats.Format | bool = False
+    with suppress(OSError):
+        if stat.S_ISREG(os.stat(path).st_mode):  # a pipe is not opened
+            found = readers.identify(path)
+    if found is True:
+        return True
+    if skipped:
+        skipped.not_images += 1
+        if row := found or formats.BY_SUFFIX.get(suffix):
+            skipped.kinds[row.name] += 1
+    return False
 
 
 def _advance(

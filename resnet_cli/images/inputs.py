@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
@@ -37,25 +37,26 @@ class MemoryImage:
         return self.name
 
 
-def find(names: Iterable[str], skipped: folders.Skipped | None = None) -> Iterator[str]:
+def find(names: Iterable[str], skipped: folders.Skipped | None = None, exclude: Sequence[str] = ()) -> Iterator[str]:
     """Yield the names of all input images lazily, listing one folder at a time.
 
     - Files, URLs and `-` are yielded as they are, even if there is no image, so that every input gets a record.
     - For a folder, every file that is an image by suffix or content is yielded, at any depth and sorted by name.
-      Hidden names are skipped, and a folder that links lead to again is walked only once. A folder without images, or
-      one that cannot be listed, is yielded itself, so that it gets a record.
+      Hidden names and folders of thumbnails are skipped, and a folder that links lead to again is walked only once. A
+      folder without images, or one that cannot be listed, is yielded itself, so that it gets a record.
     - The matches of a pattern are yielded in the same order; a pattern without matches is yielded itself. The name of
       an existing file is not a pattern.
 
     Args:
         names: files, folders, patterns such as `photos/**/*.jpg`, http(s) URLs, and `-` for standard input.
         skipped: counts what is skipped in folders.
+        exclude: patterns of what is left out of folders.
     """
     skipped = folders.Skipped() if skipped is None else skipped
     for name in names:
         for path in _expand(name):
             if path and os.path.isdir(path):
-                found = folders.walk(path, skipped)
+                found = folders.walk(path, skipped, exclude)
                 yield next(found, path)
                 yield from found
             else:

@@ -29,6 +29,10 @@ class UnsupportedVariantError(Exception):
     """A TIFF file is intact, but of a kind that is not read here; the message says of which."""
 
 
+class MosaicError(UnsupportedVariantError):
+    """A TIFF file contains the values of a camera's sensor, beside previews at most."""
+
+
 @dataclass(frozen=True)
 class Page:
     """A page of a TIFF file.
@@ -113,7 +117,7 @@ def find_page(file: BinaryIO) -> Page:
 
     Raises:
         ValueError: the file is damaged.
-        UnsupportedVariantError: it contains no picture but the values of a camera's sensor.
+        MosaicError: it contains no picture but the values of a camera's sensor, and reduced ones.
     """
     reduced = []
     mosaic = None
@@ -124,10 +128,10 @@ def find_page(file: BinaryIO) -> Page:
             return page
         else:
             reduced.append(page)
+    if mosaic:
+        raise MosaicError(str(mosaic))
     if reduced:
         return max(reduced, key=lambda page: page.size[0] * page.size[1])
-    if mosaic:
-        raise UnsupportedVariantError(str(mosaic))
     raise ValueError("it has no pages")
 
 
