@@ -46,9 +46,9 @@ def probabilities() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six folders, named after a label, a WordNet ID or an index; the seventh class has no folder."""
+    """Six folders, named after a label or a WordNet ID; the seventh class has no folder."""
     root = tmp_path_factory.mktemp("data")
-    for c, folder in enumerate(["ant", "n00000001", "2", "dog", "4", "fly"]):
+    for c, folder in enumerate(["ant", "n00000001", "cat", "dog", "n00000004", "fly"]):
         (root / folder).mkdir()
         for i in range(c * COUNT, (c + 1) * COUNT):
             Image.new("RGB", (SIZE, SIZE), (i % 256, i // 256, 0)).save(root / folder / f"{i:04}.png")
@@ -133,18 +133,28 @@ def test_mistakes_are_sorted_by_confidence(
 
 
 def test_folders_that_match_no_class_or_two_are_refused() -> None:
-    assert evaluate.class_indices(["n02012849", "134", "517", "tabby"], imagenet(), Path())["n02012849"] == 134
-    with pytest.raises(UsageError, match="got sofa_dog"):
-        evaluate.class_indices(["sofa_dog", "tabby"], imagenet(), Path())
-    with pytest.raises(UsageError, match="crane: two classes"):
-        evaluate.class_indices(["crane"], imagenet(), Path())
+    found = evaluate.class_indices(["n02012849", "crane (machine)", "tabby", "Egyptian cat"], imagenet(), Path())
+    assert list(found.values()) == [134, 517, 281, 285]
+    for folders, message in (
+        (["sofa_dog", "tabby"], "got sofa_dog"),
+        (["crane"], "crane: two classes"),
+        (["tabby", "7"], "got 7"),
+        (["1000", "7"], "got 1000, 7"),
+        (["tabby", "n02123045"], "tabby and n02123045 are for the same class"),
+        (["7", "07"], "7 and 07 are for the same class"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            evaluate.class_indices(folders, imagenet(), Path())
+    assert evaluate.class_indices(["0", "999"], imagenet(), Path()) == {"0": 0, "999": 999}
 
 
-def test_labels_that_are_numbers_take_precedence_over_indices() -> None:
+def test_labels_that_are_numbers_are_never_indices() -> None:
     labels = tuple(Label(name) for name in sorted(map(str, range(1, 13))))  # 1, 10, 11, 12, 2, ...
-    found = evaluate.class_indices(["1", "2", "10", "0"], labels, Path())
+    found = evaluate.class_indices(["1", "2", "10"], labels, Path())
     assert [labels[found[name]].name for name in ("1", "2", "10")] == ["1", "2", "10"]
-    assert found["0"] == 0
+    for folders in (["0", "1", "2"], ["0"]):
+        with pytest.raises(UsageError, match="got 0"):
+            evaluate.class_indices(folders, labels, Path())
 
 
 def test_the_command(resnet: Run, tmp_path: Path) -> None:

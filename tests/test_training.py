@@ -26,7 +26,7 @@ from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.network.preprocessing import TORCHVISION
 from resnet_cli.network.variants import describe
 from resnet_cli.system import atomic
-from resnet_cli.training.dataset import Split, scan_dataset
+from resnet_cli.training.dataset import Split, count_copies, scan_dataset
 from resnet_cli.training.recipe import Recipe, RecipeOptions
 from resnet_cli.training.run import TrainingProgress
 from resnet_cli.training.train import train_model
@@ -86,6 +86,8 @@ def test_val_folder_is_the_validation_split(data: Path) -> None:
     ("spoil", "message"),
     [
         (lambda root: (root / "train").rename(root / "images"), "expected a folder `train`"),
+        (lambda root: (root / "train").rename(root / "Valid"), "expected a folder `train`.* found Valid"),
+        (lambda root: [(root / name).mkdir() for name in ("val", "Valid")], "Valid and val, found both"),
         (lambda root: (root / "train/void").mkdir(), "found none in void"),
         (lambda root: [(root / "train" / name).rename(root / name) for name in ("red", "blue")], "at least two"),
         (lambda root: [path.unlink() for path in root.rglob("*.png")], "found none in blue, green, red"),
@@ -97,6 +99,42 @@ def test_invalid_dataset_is_refused(data: Path, spoil: Any, message: str) -> Non
     spoil(data)
     with pytest.raises(UsageError, match=message):
         scan_dataset(data, 0.2)
+
+
+@pytest.mark.parametrize(("train", "val"), [("train", "valid"), ("Train", "Val"), ("training", "validation")])
+def test_usual_names_of_splits(data: Path, train: str, val: str) -> None:
+    (data / "train").rename(data / train)
+    _write_squares(data, val, images=3)
+    _write_squares(data, "test", images=1)
+    (data / "holdout").mkdir()
+    found = scan_dataset(data, 0.2)
+    assert (found.train.folder, found.validation.folder) == (data / train, data / val)
+    assert (len(found.train), len(found.validation), found.unused) == (60, 9, ("holdout", "test"))
+
+
+def test_class_folders_without_splits_are_split(data: Path) -> None:
+    for count in (20, 10, 2):
+        for path in data.glob("train/*/[0-9][0-9].png"):
+            if int(path.stem) >= count:
+                path.unlink()
+        found = scan_dataset(data / "train", 0.05)
+        assert found.classes == ("blue", "green", "red")
+        assert len(found.train) + len(found.validation) == 3 * count
+        assert set(found.validation.classes) == set(found.train.classes) == {0, 1, 2}
+        assert not _names(found.train) & _names(found.validation)
+
+
+def test_copies_of_training_images_are_counted(data: Path) -> None:
+    _write_squares(data, "val", images=3)
+    assert count_copies(scan_dataset(data, 0.2)) == 0
+    for name in ("red/00.png", "blue/01.png"):
+        (data / "val" / name).write_bytes((data / "train" / name).read_bytes())
+    assert count_copies(scan_dataset(data, 0.2)) == 2
+
+
+def test_a_frozen_backbone_needs_weights(data: Path, tmp_path: Path) -> None:
+    result = conftest.run_main("train", data, "-o", tmp_path / "m.safetensors", *NETWORK, "--freeze-backbone")
+    assert (result.returncode, "add --weights" in result.stderr) == (2, True)
 
 
 def test_invalid_dataset_ends_the_command_before_keras(resnet: conftest.Run, data: Path, tmp_path: Path) -> None:
@@ -130,13 +168,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def test_command_learns_and_reports(trained: Trained) -> None:
-    assert trained.result.returncode == 1, trained.result.stderr  # one image was skipped
+    assert trained.result.returncode == 0, trained.result.stderr
+    assert "left out: 1" in trained.result.stderr.splitlines()[-1]
     summary = json.loads(trained.result.stdout)
     assert list(summary["bad"]) == ["train/red/99.png"]
     assert "red/99.png: skipped" in trained.result.stderr
     assert (summary["images"], summary["validation_images"], summary["epochs"]) == (60, 15, 12)
     assert summary["val_accuracy"] > 0.9
-    assert summary["val_loss"] <= summary["val_loss_untempered"]
+    assert summary["val_loss"] == summary["val_loss_untempered"]
+    assert (summary["temperature"], summary["why_untempered"]) == (1, "15 validation images, at least 500 needed")
+    assert "top-5" not in trained.result.stderr  # of three classes
 
     stored = checkpoint.read(trained.weights)
     assert stored.metadata is not None
@@ -146,6 +187,9 @@ def test_command_learns_and_reports(trained: Trained) -> None:
     assert stored.metadata.training["recipe"]["epochs"] == 12
     rows = list(csv.DictReader((trained.folder / "m.metrics.csv").open()))
     assert [row["image_size"] for row in rows] == ["8"] * 2 + ["16"] * 10
+    best = min(rows[2:], key=lambda row: float(row["val_loss"]))
+    assert summary["kept_epoch"] == stored.metadata.training["summary"]["kept_epoch"] == int(best["epoch"])
+    assert summary["val_loss"] == pytest.approx(float(best["val_loss"]), abs=0.01)  # saved in 16 bits
     assert Image.open(trained.folder / "m.curves.png").size[0] > 500
     assert trained.weights.stat().st_size < 2.2 * sum(array.size for array in stored.arrays.values()) + 20_000
 
@@ -162,7 +206,7 @@ def test_existing_weights_are_not_overwritten(trained: Trained) -> None:
 
 
 def test_only_the_final_layer_is_trained(trained: Trained, tmp_path: Path) -> None:
-    recipe = RecipeOptions(epochs=2, batch_size=10, freeze_backbone=True, precision="f32")
+    recipe = RecipeOptions(epochs=2, batch_size=10, freeze_backbone=True, precision="f32", keep="last")
     out = tmp_path / "fine.safetensors"
     result = train_model(trained.data, out, str(trained.weights), NetworkOptions(), recipe, TrainingProgress())
     assert result.val_accuracy > 0.9
@@ -212,11 +256,12 @@ def test_killed_and_interrupted_run_is_resumed(trained: Trained, tmp_path: Path)
 
     # Now with one more epoch than planned; nothing before the cool-down depends on the number of epochs.
     resumed = conftest.run_main(*command, "--resume", "--epochs", 12, "--format", "json")
-    assert resumed.returncode == 1  # one image was skipped
+    assert resumed.returncode == 0, resumed.stderr
     assert "resuming after epoch" in resumed.stderr
     assert json.loads(resumed.stdout)["epochs"] == 12
     assert list(json.loads(resumed.stdout)["bad"]) == ["train/red/99.png"]
     assert "99.png" not in resumed.stderr  # already reported
+    assert json.loads(resumed.stdout)["kept_epoch"] == json.loads(trained.result.stdout)["kept_epoch"]
 
     # The same crops in the same order, momentum and learning rate as in one uninterrupted run.
     expected, got = (_training_state(folder / "m.checkpoint.weights.h5") for folder in (trained.folder, tmp_path))
@@ -269,6 +314,14 @@ def test_temperature_lowers_the_loss_on_held_out_images() -> None:
     assert scores.temperature == pytest.approx(1.5, rel=0.1)
     held_out = probabilities.score([(predicted[2000:], classes[2000:])], probabilities.TEMPERATURES)
     assert held_out.losses[scores.temperature] < held_out.losses[1]
+    few = probabilities.score([(predicted[:499], classes[:499])], probabilities.TEMPERATURES)
+    assert (few.temperature, few.why_untempered) == (1, "499 validation images, at least 500 needed")
+    enough = probabilities.score([(predicted[:500], classes[:500])], probabilities.TEMPERATURES)
+    assert 1 < enough.temperature < min(enough.losses, key=enough.losses.__getitem__)
+    sure = np.where(np.eye(10, dtype=bool)[classes], 0.5, 0.5 / 9).astype(np.float32)  # always right, never certain
+    edge = probabilities.score([(sure, classes)], probabilities.TEMPERATURES)
+    assert edge.temperature == 1
+    assert "limit of 0.1" in edge.why_untempered
 
 
 def test_scores_do_not_depend_on_batches() -> None:

@@ -186,6 +186,10 @@ GROUPS: dict[type, dict[str, Any]] = {
         "seed": Annotated[
             int | None, typer.Option(metavar="N", help="Random seed (default: 0).", rich_help_panel=RECIPE)
         ],
+        "keep": Annotated[
+            Literal["best", "last"] | None,
+            typer.Option(help="Epoch whose weights are saved (default: best).", rich_help_panel=RECIPE),
+        ],
         "validation_share": Annotated[
             float | None,
             typer.Option(metavar="S", help="Share to hold out without val/ (default: 0.05).", rich_help_panel=RECIPE),

@@ -38,7 +38,9 @@ app = typer.Typer()
 )
 def train(
     *,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with train/CLASS/ and, optionally, val/CLASS/.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder with train/CLASS/ and val/CLASS/, or with CLASS/.")
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Output file for the weights (.safetensors).", rich_help_panel=OUTPUT)
     ] = Path("model.safetensors"),
@@ -64,4 +66,5 @@ def train(
             terminal.warning(f"interrupted; {advice}")
             raise
     TRAINING.show(result, output_format)
-    raise typer.Exit(1 if result.bad else 0)
+    if result.bad:
+        terminal.warning(f"images that could not be read and were left out: {len(result.bad):,}")

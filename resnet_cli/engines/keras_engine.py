@@ -25,7 +25,8 @@ try:
     from keras import layers
 except (ImportError, ValueError) as error:
     backend = os.environ.get("KERAS_BACKEND", "")
-    raise EngineError(f"Keras cannot start with KERAS_BACKEND={backend}: {error}") from error
+    advice = "install what is missing, or unset KERAS_BACKEND"
+    raise EngineError(f"Keras cannot start with KERAS_BACKEND={backend}: {error}; {advice}") from error
 
 BATCH_SIZE = 32  # images per batch, for throughput
 

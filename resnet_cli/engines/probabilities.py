@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from resnet_cli.network.labels import Label, Labels
 
 FLOOR = np.float32(1e-12)  # avoids log(0)
+MIN_IMAGES = 500  # with fewer, a fitted temperature says more about these images than about the network
+PRIOR_IMAGES = 100  # weight of temperature 1 when one is fitted
 TEMPERATURES = [round(float(value), 4) for value in np.geomspace(0.1, 10, 201)]  # 2.3 % apart, 1 among them
 
 
@@ -95,8 +97,24 @@ class Scores:
 
     @property
     def temperature(self) -> float:
-        """The temperature with the lowest loss (Guo et al. 2017, "On Calibration of Modern Neural Networks")."""
-        return min(self.losses, key=self.losses.__getitem__)
+        """The temperature with the lowest loss (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+
+        It is 1 if there are too few images, or the lowest loss is at an end of the grid. It shrinks towards 1 for few
+        images, to the next temperature of the grid.
+        """
+        best = min(self.losses, key=self.losses.__getitem__)
+        if self.why_untempered or best == 1:
+            return 1
+        wanted = best ** (self.images / (self.images + PRIOR_IMAGES))
+        return min(self.losses, key=lambda temperature: abs(np.log(temperature / wanted)))
+
+    @property
+    def why_untempered(self) -> str:
+        """Why no temperature is fitted, or an empty text."""
+        if self.images < MIN_IMAGES:
+            return f"{self.images:,} validation images, at least {MIN_IMAGES} needed"
+        best = min(self.losses, key=self.losses.__getitem__)
+        return f"the loss is lowest at the limit of {best:g}" if best in (min(self.losses), max(self.losses)) else ""
 
 
 def score(

@@ -1,5 +1,6 @@
 """Class labels: names and WordNet IDs (standard library only)."""
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -56,9 +57,10 @@ def default_labels(classes: int) -> Labels:
 
 
 def folder_labels(folders: tuple[str, ...]) -> Labels:
-    """Return labels named after folders; folders named by a WordNet ID get ImageNet's names."""
+    """Return labels named after folders, in UTF-8 whatever the locale; WordNet IDs get ImageNet's names."""
     names = {label.wnid: label.name for label in imagenet()}
-    return tuple(Label(names[folder], folder) if folder in names else Label(folder) for folder in folders)
+    texts = (os.fsencode(folder).decode("utf-8", "surrogateescape") for folder in folders)
+    return tuple(Label(names[text], text) if text in names else Label(text) for text in texts)
 
 
 def read_labels(path: Path, classes: int) -> Labels:

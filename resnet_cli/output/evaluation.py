@@ -19,7 +19,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table = Table(title=Text(f"{evaluation.model}, {printable(evaluation.weights)}"), show_header=False)
     table.add_row("images", thousands(len(evaluation.outcomes)))
     table.add_row("failed", thousands(len(evaluation.failures)))
-    for k in (1, 5):
+    for k in (1, 5) if len(evaluation.labels) > 5 else (1,):
         share, low, high = evaluation.top(k)
         table.add_row(f"top-{k}", f"{share:.2%}  (95 % interval: {low:.2%} to {high:.2%})")
     table.add_row("loss", f"{evaluation.loss:.4f}")

@@ -40,12 +40,16 @@ class TrainingBar(ProgressBar, TrainingProgress):
     def epoch(self, epoch: Epoch) -> None:
         """Print a line for an epoch."""
         trained = f"loss {epoch.loss:.3f}, accuracy {epoch.accuracy:.1%}"
-        top5 = f"top-5 {epoch.val_top5:.1%}"
-        validated = f"validation loss {epoch.val_loss:.3f}, accuracy {epoch.val_accuracy:.1%}, {top5}"
+        top5 = f", top-5 {epoch.val_top5:.1%}" if len(self._run.classes) > 5 else ""
+        validated = f"validation loss {epoch.val_loss:.3f}, accuracy {epoch.val_accuracy:.1%}{top5}"
         number = f"epoch {epoch.epoch} of {self._run.recipe.epochs} ({epoch.image_size} pixels)"
         left = self._run.recipe.remaining_work(self._run.architecture.image_size, epoch.epoch)
         left_seconds = timedelta(seconds=round(left * epoch.seconds / epoch.image_size**2))
         terminal.note(f"{number}: {trained}; {validated}; {epoch.images_per_second:.0f} images/s, {left_seconds} left")
+
+    def warning(self, text: str) -> None:
+        """Print a warning."""
+        terminal.warning(text)
 
     def unreadable_image(self, name: str, reason: str) -> None:
         """Print a warning for an image that is skipped."""
@@ -59,11 +63,14 @@ def training_table(result: TrainingResult) -> Table:
     table.add_row("training images", thousands(result.images))
     table.add_row("validation images", thousands(result.validation_images))
     table.add_row("unreadable images", thousands(len(result.bad)))
-    table.add_row("epochs", thousands(result.epochs))
+    table.add_row("epochs", f"{result.epochs:,}  (weights of epoch {result.kept_epoch:,})")
     table.add_row("top-1", f"{result.val_accuracy:.2%}")
-    table.add_row("top-5", f"{result.val_top5:.2%}")
-    table.add_row("loss", f"{result.val_loss:.4f}  ({result.val_loss_untempered:.4f} at temperature 1)")
-    table.add_row("temperature", f"{result.temperature:.3f}")
+    if result.classes > 5:
+        table.add_row("top-5", f"{result.val_top5:.2%}")
+    untempered = "" if result.why_untempered else f"  ({result.val_loss_untempered:.4f} at temperature 1)"
+    table.add_row("loss", f"{result.val_loss:.4f}{untempered}")
+    why = f"  (not fitted: {result.why_untempered})" if result.why_untempered else ""
+    table.add_row("temperature", f"{result.temperature:.3f}{why}")
     table.add_row("images/s", f"{result.images_per_second:.1f}  ({result.precision})")
     table.add_row("time", str(timedelta(seconds=round(result.seconds))))
     return table

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from resnet_cli.engines import probabilities
 from resnet_cli.errors import ImageError, UsageError
 from resnet_cli.images import inputs
-from resnet_cli.network.labels import Labels
+from resnet_cli.network.labels import Labels, folder_labels
 from resnet_cli.system.progress import SILENT, Progress
 from resnet_cli.tasks.classify import Model, infer
 
@@ -108,7 +108,9 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
 
 
 def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, int]:
-    """Return the class index of each folder, which is named after a label, a WordNet ID or an index.
+    """Return the class index of each folder: by its label, its label as shown, or its WordNet ID.
+
+    If no folder is named so, all may be indices from 0, unless labels are numbers, too: then they would be ambiguous.
 
     Args:
         folders: their names.
@@ -116,26 +118,33 @@ def class_indices(folders: list[str], labels: Labels, root: Path) -> dict[str, i
         root: their parent folder, for error messages.
 
     Raises:
-        UsageError: a name matches no class, or two.
+        UsageError: a name matches no class, or two; or two folders are for one class.
     """
-    by_name: dict[str, list[int]] = {}
+    names = dict(zip(folders, folder_labels(tuple(folders)), strict=True))
+    tables: list[dict[str | None, list[int]]] = [{}, {}, {}]
     for index, label in enumerate(labels):
-        for name in {label.name, label.display, label.wnid} - {None}:
-            by_name.setdefault(str(name), []).append(index)
-    for index in range(len(labels)):
-        by_name.setdefault(str(index), [index])  # a label that is a number takes precedence
-    unknown = [folder for folder in folders if folder not in by_name]
-    if unknown:
+        for table, key in zip(tables, (label.name, label.display, label.wnid), strict=True):
+            table.setdefault(key, []).append(index)
+    found: dict[str, int] = {}
+    for folder, label in names.items():
+        indices = tables[2].get(label.wnid or folder) or tables[0].get(label.name) or tables[1].get(label.name) or []
+        if len(indices) > 1:
+            advice = "rename the folder to the WordNet ID"
+            raise UsageError(f"{root / folder}: two classes have this name; {advice}")
+        if indices:
+            found[folder] = indices[0]
+    numbered = all(folder.isascii() and folder.isdecimal() and int(folder) < len(labels) for folder in folders)
+    if not found and numbered and not any(label.name.isdecimal() for label in labels):
+        found = {folder: int(folder) for folder in folders}
+    if unknown := [folder for folder in folders if folder not in found]:
         listed = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
-        raise UsageError(
-            f"{root}: expected folders named after a class, a WordNet ID or a class index of the model, got {listed}"
-        )
-    for folder in folders:
-        if len(by_name[folder]) > 1:
-            raise UsageError(
-                f"{root / folder}: two classes have this name; rename the folder to the WordNet ID or class index"
-            )
-    return {folder: by_name[folder][0] for folder in folders}
+        expected = "folders named after a class or a WordNet ID of the model, or all after class indices from 0"
+        raise UsageError(f"{root}: expected {expected}, got {listed}")
+    by_index: dict[int, str] = {}
+    for folder, index in found.items():
+        if (other := by_index.setdefault(index, folder)) != folder:
+            raise UsageError(f"{root}: the folders {other} and {folder} are for the same class; merge them")
+    return found
 
 
 def evaluate(root: str | Path, model: Model, progress: Progress = SILENT) -> Evaluation:

@@ -8,8 +8,8 @@ from resnet_cli.system import atomic
 from resnet_cli.training.recipe import Epoch
 
 
-def draw(epochs: list[Epoch], path: Path) -> None:
-    """Draw loss and accuracy by epoch as a PNG file."""
+def draw(epochs: list[Epoch], path: Path, *, top5: bool) -> None:
+    """Draw loss and accuracy by epoch as a PNG file, with the top-5 accuracy if asked for."""
     numbers = [epoch.epoch for epoch in epochs]
     figure = Figure((10, 4), layout="constrained")
     loss = figure.add_subplot(1, 2, 1, xlabel="epoch", ylabel="loss (nats)")
@@ -18,7 +18,8 @@ def draw(epochs: list[Epoch], path: Path) -> None:
     share = figure.add_subplot(1, 2, 2, xlabel="epoch", ylabel="accuracy (%)")
     share.plot(numbers, [100 * epoch.accuracy for epoch in epochs], label="training crops")
     share.plot(numbers, [100 * epoch.val_accuracy for epoch in epochs], label="validation")
-    share.plot(numbers, [100 * epoch.val_top5 for epoch in epochs], label="validation, top-5")
+    if top5:
+        share.plot(numbers, [100 * epoch.val_top5 for epoch in epochs], label="validation, top-5")
     for axes in (loss, share):
         axes.legend()
         axes.grid(alpha=0.3)

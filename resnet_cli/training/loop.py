@@ -5,8 +5,6 @@ import math
 import time
 import timeit
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from resnet_cli.training.run import TrainingProgress, TrainingRun
 from resnet_cli.weights.checkpoint import Arrays, add_weights
 
 STATE = "resnet_cli_training"  # the dataset in a checkpoint that contains the run
+BEST = "resnet_cli_best"  # the group that contains the weights of the best epoch, if it is not the last one
 
 POLICIES = {"f32": "float32", "bf16": "mixed_bfloat16"}
 
@@ -115,39 +114,27 @@ def _layer_types(network: graph.Graph) -> Mapping[str, Callable[..., layers.Laye
     }
 
 
-def faster_precision(run: TrainingRun, images: int = 8, steps: int = 3) -> str:
-    """Return `bf16` if its best step is a tenth faster than that of `f32`, otherwise `f32`.
+def faster_precision() -> str:
+    """Return `bf16` if a convolution is much faster than in f32, otherwise `f32`; takes at most three seconds.
 
-    Timing steps takes half a minute, so a single convolution is timed first (three seconds). Unless it is a fifth
-    faster in bf16, the result is `f32`: without bf16 instructions, bf16 is as slow as f32 or several times slower.
-
-    Args:
-        run: the training.
-        images: images per step.
-        steps: number of timed steps, after one that is not timed.
+    Without bf16 instructions, bf16 is as slow as f32 or many times slower. Other layers gain less than convolutions.
     """
-    if _convolution_seconds("bfloat16") > 0.8 * _convolution_seconds("float32"):
-        return "f32"
-    size, classes = run.architecture.image_size, len(run.classes)
-    pixels = np.random.default_rng(0).standard_normal((images, size, size, 3), np.float32)
-    truth = np.eye(classes, dtype=np.float32)[np.arange(images) % classes]
-    best = {}
-    for precision in POLICIES:
-        model = build_trainable(replace(run, recipe=replace(run.recipe, precision=precision)), 1, None)
-        model.train_on_batch(pixels, truth)
-        best[precision] = min(timeit.repeat(partial(model.train_on_batch, pixels, truth), number=1, repeat=steps))
-    return "bf16" if best["bf16"] < 0.9 * best["f32"] else "f32"
+    return "bf16" if _convolution_seconds("bfloat16") < 0.6 * _convolution_seconds("float32") else "f32"
 
 
 def _convolution_seconds(dtype: str) -> float:
-    """Return the best of three times of a convolution with 1.2 billion multiply-accumulates."""
-    images, kernel = keras.ops.ones((8, 32, 32, 128), dtype), keras.ops.ones((3, 3, 128, 128), dtype)
+    """Return the best of at most four times of a convolution with 0.3 billion multiply-accumulates."""
+    images, kernel = keras.ops.ones((8, 32, 32, 64), dtype), keras.ops.ones((3, 3, 64, 64), dtype)
 
     def convolve() -> None:
-        output = keras.ops.conv(images, kernel, padding="same")
+        output = keras.ops.conv(images, kernel, padding="same", data_format="channels_last")
         keras.ops.convert_to_numpy(keras.ops.cast(output[0, 0, 0, 0], "float32"))  # waits for a GPU
 
-    return min(timeit.repeat(convolve, number=1, repeat=3))
+    started = time.perf_counter()
+    seconds: list[float] = []
+    while len(seconds) < 4 and time.perf_counter() - started < 1:
+        seconds.append(timeit.timeit(convolve, number=1))
+    return min(seconds)
 
 
 def fit(
@@ -157,8 +144,11 @@ def fit(
     checkpoint: Path,
     progress: TrainingProgress,
     report: Callable[[Epoch], None],
-) -> keras.Model:
-    """Train a network to the end of its recipe, from the checkpoint if there is one, and return it.
+) -> tuple[keras.Model, int]:
+    """Train a network to the end of its recipe, from the checkpoint if there is one.
+
+    Returns:
+        The network with the weights of the epoch that the recipe keeps, and the number of that epoch.
 
     Args:
         run: the training; its history grows.
@@ -181,7 +171,8 @@ def fit(
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{checkpoint}: the checkpoint does not match this run ({error})") from error
         model.optimizer.iterations.assign(len(run.history) * steps)  # the number of steps per epoch may have changed
-    callback = _CheckpointCallback(run, dataset, steps, checkpoint, progress, report)
+    best = _Best(model, run, checkpoint)
+    callback = _CheckpointCallback(run, dataset, steps, checkpoint, progress, report, best)
     for size, start, end in run.recipe.phases(run.architecture.image_size):
         first = max(start, len(run.history))
         if first < end:
@@ -198,7 +189,54 @@ def fit(
             )
             span = {"initial_epoch": first, "epochs": end, "steps_per_epoch": steps}
             model.fit(batches, callbacks=[callback], shuffle=False, verbose=0, **span)
-    return model
+    return model, best.restore()
+
+
+class _Best:
+    """The weights of the best epoch so far, and what a checkpoint has of it.
+
+    Args:
+        model: the model, with the weights of the last epoch.
+        run: the training.
+        checkpoint: the file that the training continues from, if it exists.
+    """
+
+    def __init__(self, model: keras.Model, run: TrainingRun, checkpoint: Path) -> None:
+        self.model, self.run = model, run
+        self.epoch, self.arrays = len(run.history), None
+        if checkpoint.exists():
+            with h5py.File(checkpoint) as file:
+                if BEST in file:
+                    self.epoch = int(file[BEST].attrs["epoch"])
+                    self.arrays = {v.path: file[BEST][v.path][()] for v in model.variables}
+
+    def update(self) -> None:
+        """Compare the epoch that has just ended, which is the best one if losses are not comparable."""
+        *_, last = self.run.history
+        earlier = self.run.history[self.epoch - 1]
+        comparable = self.run.recipe.keep == "best" and earlier.image_size == last.image_size
+        if self.epoch and self.epoch != last.epoch and comparable and earlier.val_loss <= last.val_loss:
+            return
+        self.epoch, self.arrays = last.epoch, None
+
+    def before_epoch(self) -> None:
+        """Save the weights if those of the last epoch are the best, before they change."""
+        if self.epoch and self.arrays is None and self.run.recipe.keep == "best":
+            self.arrays = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in self.model.variables}
+
+    def write(self, file: h5py.File) -> None:
+        """Write the weights to a checkpoint, unless they are those of its last epoch."""
+        if self.arrays is not None:
+            for name, array in self.arrays.items():
+                file[f"{BEST}/{name}"] = array
+            file[BEST].attrs["epoch"] = self.epoch
+
+    def restore(self) -> int:
+        """Give the model the best weights, and return their epoch."""
+        if self.arrays is not None:
+            for variable in self.model.variables:
+                variable.assign(self.arrays[variable.path])
+        return self.epoch
 
 
 class _CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -212,8 +250,10 @@ class _CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
         checkpoint: Path,
         progress: TrainingProgress,
         report: Callable[[Epoch], None],
+        best: _Best,
     ) -> None:
         super().__init__()
+        self.best = best
         self.run, self.dataset, self.steps, self.checkpoint = run, dataset, steps, checkpoint
         self.progress, self.report = progress, report
         self.size = run.architecture.image_size
@@ -221,6 +261,7 @@ class _CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock."""
+        self.best.before_epoch()
         self.started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -252,9 +293,10 @@ class _CheckpointCallback(keras.callbacks.Callback):  # type: ignore[misc]
             seconds=time.perf_counter() - self.started,
         )
         self.run.history.append(done)
+        self.best.update()
         known, self.run.bad = self.run.bad, self.dataset.unreadable
         self.report(done)
-        write_checkpoint(self.checkpoint, self.model, self.run)
+        write_checkpoint(self.checkpoint, self.model, self.run, self.best)
         self.progress.epoch(done)
         for name in sorted(self.run.bad.keys() - known.keys()):
             self.progress.unreadable_image(name, self.run.bad[name])
@@ -279,13 +321,14 @@ def predict_split(
         raise UsageError(f"{split.folder}: none of the validation images can be read")
 
 
-def write_checkpoint(path: Path, model: keras.Model, run: TrainingRun) -> None:
-    """Write weights, optimiser and run atomically, in Keras's format."""
+def write_checkpoint(path: Path, model: keras.Model, run: TrainingRun, best: _Best) -> None:
+    """Write weights, optimiser, run and the best weights atomically, in Keras's format."""
     content = io.BytesIO()  # HDF5 crashes if the disk is full
     with h5py.File(content, "w") as file:
         add_weights(file, graph.resnet(run.architecture), keras_engine.arrays(model))
         for index, variable in enumerate(model.optimizer.variables):
             file[f"optimizer/vars/{index}"] = keras.ops.convert_to_numpy(variable)
+        best.write(file)
         file[STATE] = run.to_json()
     with atomic.atomic_write(path) as temporary:
         temporary.write_bytes(content.getbuffer())

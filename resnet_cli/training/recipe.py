@@ -26,6 +26,7 @@ class RecipeOptions(Choices):
     seed: int | None = None
     precision: str | None = None
     validation_share: float | None = None
+    keep: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Recipe:
         precision: `f32` or `bf16`, for the computation; weights are always f32.
         seed: for weights, order and crops.
         validation_share: share of the images, from 0 to 1, to validate on if the dataset has no validation images.
+        keep: which weights are saved: `best` for those with the lowest validation loss at full image size, or `last`.
     """
 
     epochs: int = 90
@@ -64,6 +66,7 @@ class Recipe:
     precision: str = "f32"
     seed: int = 0
     validation_share: float = 0.05
+    keep: str = "best"
 
     def __post_init__(self) -> None:
         for name, minimum in (("epochs", 1), ("batch_size", 1), ("warmup", 0), ("cooldown", 0), ("seed", 0)):

@@ -62,5 +62,8 @@ class TrainingProgress(Progress):
     def epoch(self, epoch: Epoch) -> None:
         """Report a completed epoch."""
 
+    def warning(self, text: str) -> None:
+        """Report something that may be wrong with the dataset."""
+
     def unreadable_image(self, name: str, reason: str) -> None:
         """Report an image that cannot be read and is skipped."""

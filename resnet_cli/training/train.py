@@ -15,7 +15,7 @@ from resnet_cli.network.metadata import METADATA_KEY, Metadata
 from resnet_cli.network.preprocessing import TORCHVISION
 from resnet_cli.system import atomic
 from resnet_cli.system.progress import Progress
-from resnet_cli.training.dataset import Dataset, scan_dataset
+from resnet_cli.training.dataset import Dataset, count_copies, find_folders, scan_dataset
 from resnet_cli.training.recipe import Epoch, Recipe, RecipeOptions
 from resnet_cli.training.run import TrainingProgress, TrainingRun
 from resnet_cli.weights.checkpoint import Arrays, write_safetensors
@@ -34,10 +34,12 @@ class TrainingResult:
         classes, images, validation_images: their numbers, without unreadable images.
         bad: why images cannot be read, by name.
         epochs: number of epochs.
+        kept_epoch: the epoch whose weights are saved.
         val_accuracy, val_top5: accuracy of the saved weights on the validation images.
         val_loss: cross-entropy of the probabilities at `temperature`, in nats.
         val_loss_untempered: the same at temperature 1.
         temperature: divides the logits.
+        why_untempered: why no temperature was fitted, or an empty text.
         precision: precision of the computation.
         images_per_second: mean over the epochs.
         seconds: wall time of the epochs.
@@ -50,11 +52,13 @@ class TrainingResult:
     validation_images: int
     bad: dict[str, str]
     epochs: int
+    kept_epoch: int
     val_accuracy: float
     val_top5: float
     val_loss: float
     val_loss_untempered: float
     temperature: float
+    why_untempered: str
     precision: str
     images_per_second: float
     seconds: float
@@ -78,7 +82,7 @@ def train_model(
     (`.checkpoint.weights.h5`), from which `resume` continues, also with more epochs than planned.
 
     Args:
-        data: folder with `train/CLASS/` and, optionally, `val/CLASS/`.
+        data: folder with `train/CLASS/` and, optionally, `val/CLASS/`, or with `CLASS/`.
         out: the weights file to write, `.safetensors`.
         weights: `none` for random initial weights, a name, or a file.
         requested: options of the network.
@@ -105,8 +109,9 @@ def train_model(
         atomic.check_replaceable(out, lambda head: METADATA_KEY.encode() in head, force=force)
     atomic.check_replaceable(paths["metrics.csv"], atomic.has_header(COLUMNS), force=force)
     atomic.check_replaceable(paths["curves.png"], atomic.is_our_png, force=force)
-    splits = [*folders.subfolders(data / "train"), *folders.subfolders(data / "val")]
-    inputs.check_outputs([out, *paths.values()], [*(splits or folders.subfolders(data)), weights])
+    splits = find_folders(data)
+    classes = [path for split in (splits.train, splits.validation) if split for path in folders.subfolders(split)]
+    inputs.check_outputs([out, *paths.values()], [*classes, weights])
     if resuming:
         run, dataset, parameters = *_resume(data, checkpoint, requested, recipe, progress), None
     else:
@@ -117,7 +122,7 @@ def train_model(
 
     if run.recipe.precision == "auto":
         progress.report("Choosing the precision")
-        run.recipe = replace(run.recipe, precision=loop.faster_precision(run))
+        run.recipe = replace(run.recipe, precision=loop.faster_precision())
     for size, *_ in run.recipe.phases(run.architecture.image_size):
         replace(run.architecture, image_size=size)  # raises if the images are too small for the network
     for path in (out, *paths.values()):
@@ -128,16 +133,20 @@ def train_model(
     def report(epoch: Epoch) -> None:
         atomic.write_csv(paths["metrics.csv"], COLUMNS, map(astuple, run.history))
         if epoch.seconds > 10 or epoch.epoch == run.recipe.epochs:  # drawing takes half a second
-            _draw(run.history, paths["curves.png"])
+            _draw(run, paths["curves.png"])
 
     progress.start(run, dataset)
-    model = loop.fit(run, dataset, parameters, checkpoint, progress, report)
+    if dataset.unused and not resuming:
+        progress.warning(f"not used: {', '.join(f'{data / name}' for name in dataset.unused)}")
+    if not resuming and (copies := count_copies(dataset)):
+        progress.warning(f"{copies:,} validation images are also among the training images; the accuracy is too high")
+    model, kept = loop.fit(run, dataset, parameters, checkpoint, progress, report)
     arrays = _cast(keras_engine.arrays(model), out, np.float16 if half else np.float32)
     for variable in model.variables:
         variable.assign(arrays[variable.path])  # so that the file's weights are validated
     progress.report("Fitting the temperature")
     predicted = loop.predict_split(model, dataset.validation, run.preprocessing, run.architecture.image_size)
-    result = _result(out, run, dataset, probabilities.score(predicted, probabilities.TEMPERATURES))
+    result = _result(out, run, dataset, kept, probabilities.score(predicted, probabilities.TEMPERATURES))
     _write_weights(out, arrays, run, result)
     return result
 
@@ -147,7 +156,7 @@ def _scan(data: Path, recipe: Recipe, progress: Progress) -> Dataset:
     return scan_dataset(data, recipe.validation_share)
 
 
-def _result(out: Path, run: TrainingRun, dataset: Dataset, scores: Scores) -> TrainingResult:
+def _result(out: Path, run: TrainingRun, dataset: Dataset, kept: int, scores: Scores) -> TrainingResult:
     """Return the results of a training."""
     return TrainingResult(
         path=str(out),
@@ -157,11 +166,13 @@ def _result(out: Path, run: TrainingRun, dataset: Dataset, scores: Scores) -> Tr
         validation_images=scores.images,
         bad=dataset.unreadable,
         epochs=len(run.history),
+        kept_epoch=kept,
         val_accuracy=scores.accuracy,
         val_top5=scores.top5,
         val_loss=scores.losses[scores.temperature],
         val_loss_untempered=scores.losses[1],
         temperature=scores.temperature,
+        why_untempered=scores.why_untempered,
         precision=run.recipe.precision,
         images_per_second=float(np.mean([epoch.images_per_second for epoch in run.history])),
         seconds=sum(epoch.seconds for epoch in run.history),
@@ -223,6 +234,10 @@ def _start(
     chosen = Recipe.for_images(len(dataset.train), recipe)
     classes = dataset.classes
     if weights == "none":
+        if chosen.freeze_backbone:
+            raise UsageError(
+                "--freeze-backbone trains only the final layer of trained weights; add --weights NAME|FILE"
+            )
         architecture = variants.describe(**{"variant": "v1.5", **requested.chosen, "classes": len(classes)})
         return TrainingRun(architecture, classes, TORCHVISION, chosen, []), dataset, None
     model = load_model(weights, requested, progress)
@@ -236,8 +251,8 @@ def _start(
     return TrainingRun(architecture, classes, preprocessing, chosen, []), dataset, parameters
 
 
-def _draw(history: list[Epoch], path: Path) -> None:
+def _draw(run: TrainingRun, path: Path) -> None:
     from resnet_cli.training import curves
 
     with atomic.atomic_write(path) as temporary:
-        curves.draw(history, temporary)
+        curves.draw(run.history, temporary, top5=len(run.classes) > 5)
