@@ -5,7 +5,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from resnet_cli.system import interrupts
+from resnet_cli.system import interrupts, paths
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
         interrupts.install()
         if os.environ.get("COLUMNS") == "0":  # set by shells without a terminal; Rich would print nothing at all
             del os.environ["COLUMNS"]
+        paths.ensure_home()
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the installed one, whatever ~/.keras/keras.json says
         from resnet_cli.cli import app
 

@@ -1,12 +1,14 @@
 """The command line: help, exit codes, what goes to which stream, and the files that `build` writes."""
 
+import io
 import json
+import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from conftest import RESNET, Run, run_main
 from PIL import Image
 from safetensors.numpy import save_file
 
+from resnet_cli.cli.app import app
 from resnet_cli.network import graph, variants
 from resnet_cli.weights import checkpoint
+from resnet_cli.weights.published import PRETRAINED
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 SMALL = ("--stages", "1,1,1,1", "--width", "4", "--image-size", "32")
@@ -93,6 +97,61 @@ def test_completion_for_bash(resnet: Run) -> None:
     assert "complete -o default -F _resnet_completion resnet" in script
     completed = resnet(_RESNET_COMPLETE="complete_bash", COMP_WORDS="resnet pre", COMP_CWORD="1")
     assert (completed.returncode, completed.stdout.split()) == (0, ["predict"])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_for_a_named_shell(shell: str) -> None:
+    starts = {"bash": "_resnet_completion() {", "zsh": "#compdef resnet", "fish": "complete --command resnet "}
+    shown = run_main("--show-completion", shell)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(starts[shell])
+    assert run_main("--show-completion", "shell").returncode == 2
+
+
+def complete(line: str) -> list[str]:
+    """Return what bash is told to complete the last word of a line with."""
+    words = line.split(" ")
+    environment = {"_RESNET_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit, match="0"):
+            app(prog_name="resnet", standalone_mode=False)
+    return printed.getvalue().split()
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("resnet predict --weights ", ["auto", "imagenet", "tiny", *PRETRAINED]),
+        ("resnet train --weights n", ["none"]),
+        ("resnet benchmark --weights n", ["none"]),
+        ("resnet evaluate --weights resnet50.a", ["resnet50.a1_in1k"]),
+        ("resnet convert resnet34", ["resnet34.tv_in1k"]),
+        ("resnet weights download resnet50 resnet18", ["resnet18.tv_in1k"]),
+        ("resnet weights path t", ["tiny"]),
+        ("resnet summary ", list(variants.NETWORKS)),
+        ("resnet build resnet152v", ["resnet152v1.5", "resnet152v2"]),
+        ("resnet cache clear ", ["weights", "compiled", "remembered"]),
+        ("resnet predict ca", []),
+    ],
+)
+def test_names_are_completed(line: str, names: list[str]) -> None:
+    assert sorted(complete(line)) == sorted(names)
+
+
+OPTION = re.compile(r"--[a-z][a-z-]*")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "cache clear", "weights bundle", ""])
+def test_help_on_narrow_terminals_cuts_no_name(command: str) -> None:
+    wide = {*OPTION.findall(run_main(*command.split(), "--help", COLUMNS="200").stdout)}
+    for width in (10, 30, 60, 79):
+        narrow = run_main(*command.split(), "--help", COLUMNS=str(width))
+        assert narrow.returncode == 0
+        assert wide == {*OPTION.findall(narrow.stdout)}
+        assert "\u2026" not in narrow.stdout
+        assert "[bold]" not in narrow.stdout
 
 
 HEAVY = {"keras", "tensorflow", "numpy", "PIL", "h5py", "requests", "huggingface_hub", "openvino"}
@@ -444,6 +503,13 @@ def test_published_layout_through_the_command(tmp_path: Path) -> None:
 
 
 # Streams and verbosity
+
+
+def test_groups_of_commands_can_be_quiet() -> None:
+    assert "deleted 0 files" in run_main("cache", "clear").stderr
+    for arguments in (("cache", "-q", "clear"), ("cache", "clear", "-q"), ("-q", "cache", "clear")):
+        assert run_main(*arguments).stderr == ""
+    assert run_main("weights", "--quiet", "path", "tiny").stdout.endswith("tiny.safetensors\n")
 
 
 def test_quiet_hides_warnings_and_notes(tmp_path: Path, weights: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -187,6 +188,90 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
 )
 def test_lists_of_names(content: bytes, null_separated: bool, names: list[str]) -> None:
     assert list(inputs.read_names(io.BytesIO(content), null_separated)) == names
+
+
+LINES = "a b.png\r\n강아지/é.jpg\r\n\n𝄞.png"
+LATIN = "photos/a.png\r\nphotos/café.jpg\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        *((LINES, encoding) for encoding in ("utf-8", "utf-8-sig", "utf-16")),
+        *(("\ufeff" + LINES, encoding) for encoding in ("utf-16-le", "utf-16-be")),
+        *((LATIN, encoding) for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")),
+        ("", "utf-8-sig"),
+        ("", "utf-16"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 1 << 16])
+def test_lists_of_other_systems(text: str, encoding: str, size: int) -> None:
+    class Slow(io.BytesIO):
+        def read1(self, _: int | None = -1) -> bytes:
+            return self.read(size)
+
+    names = [*filter(None, re.split(r"[\r\n]+", text.removeprefix("\ufeff")))]
+    assert list(inputs.read_names(Slow(text.encode(encoding)), False)) == names
+    if not encoding.endswith("e") or text.startswith("\ufeff"):  # has a mark
+        terminated = re.sub(r"[\r\n]+", "\0", text).encode(encoding)
+        assert list(inputs.read_names(Slow(terminated), True)) == names
+
+
+def test_a_name_may_start_with_a_byte_order_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("\ufeffa.png").touch()
+    content = "\ufeffa.png\n\ufeffb.png\n".encode()
+    assert list(inputs.read_names(io.BytesIO(content), False)) == ["\ufeffa.png", "b.png"]
+
+
+# File URLs
+
+URL_NAMES = ["a b.png", "a#b?c=d.png", "100%.png", "%41.png", "강아지.png", "*[x].png", os.fsdecode(b"caf\xe9.png")]
+
+
+@pytest.mark.parametrize("name", URL_NAMES)
+def test_file_urls_are_read_and_keep_their_names(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(CONTENT)
+    (tmp_path / "A.png").write_bytes(b"")
+    expected = inputs.read_pixels(str(path), DECODING).tobytes()
+    url = path.as_uri()
+    raw = f"file://{path}"
+    for each in (
+        url,
+        url.replace("file:///", "file://localhost/"),
+        url.replace("file", "FILE", 1),
+        raw.replace("%", "%25"),
+    ):
+        assert list(inputs.find([each])) == [each]
+        assert inputs.is_single_image([each])
+        assert inputs.read_pixels(each, DECODING).tobytes() == expected
+        assert inputs.stamp(each) == (len(CONTENT), path.stat().st_mtime_ns)
+        with pytest.raises(UsageError, match="is one of the inputs"):
+            inputs.check_outputs([path], [each])
+
+
+def test_folders_can_be_file_urls(tree: Path) -> None:
+    url = (tree / "c").as_uri()
+    assert list(inputs.find([url])) == [f"{tree}/c/d.png", f"{tree}/c/e/f.png"]
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        inputs.check_outputs([tree / "c/new.png"], [url])
+    names = tree / "names"
+    names.write_bytes(f"{url}\r\n{tree.as_uri()}/a.png".encode("utf-16"))
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        inputs.check_outputs([tree / "a.png"], [], str(names))
+
+
+@pytest.mark.parametrize("url", ["file://server/a.png", "file://a.png", "file://", "file://..%2fa.png"])
+def test_file_urls_of_other_machines_are_not_found(url: str) -> None:
+    assert list(inputs.find([url])) == [url]
+    assert error_kind(url) == "not_found"
+    assert inputs.stamp(url) is None
+
+
+def test_file_urls_with_nul_are_not_found() -> None:
+    assert error_kind("file:///a%00b.png") == error_kind("/a\0b.png")
+    assert inputs.stamp("file:///a%00b.png") is None
 
 
 def test_a_name_may_end_like_a_line_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,21 @@ def test_json_lists_all_networks_and_weights(resnet: Run) -> None:
     assert (row["depth"], row["variant"], row["weights"]) == (50, "32x4d", [])
 
 
+FRAME = str.maketrans("", "", "┏┓┗┛┡┩└┘━─┃│┳╇┴╈┼├┤ \n")
+
+
+@pytest.mark.parametrize("width", [10, 14, 20, 30, 40, 60, 80, 200])
+def test_lists_fold_names_and_cut_none(width: int) -> None:
+    listed = run_main("weights", "list", COLUMNS=str(width)).stdout
+    assert max(map(len, listed.splitlines())) <= width
+    shown = listed.translate(FRAME)
+    assert "\u2026" not in shown
+    assert all(name in (listed.split() if width > 23 else shown) for name in [*PRETRAINED, "tiny"])
+    networks = run_main("models", COLUMNS=str(width)).stdout
+    assert max(map(len, networks.splitlines())) <= width
+    assert all(name in networks.translate(FRAME) for name in variants.NETWORKS)
+
+
 @pytest.mark.parametrize("width", [60, 72, 80, 200])
 def test_table_fits_the_width_and_breaks_no_name(width: int) -> None:
     lines = run_main("models", COLUMNS=str(width)).stdout.splitlines()

@@ -50,6 +50,17 @@ def write(record_format: str, *results: Result) -> str:
     return "".join(texts)
 
 
+@pytest.mark.parametrize("width", [10, 11, 15, 20, 29, 30, 35, 43, 44, 50, 60, 71, 72, 100])
+def test_tables_of_any_width_contain_label_and_probability(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "out", Console(file=io.StringIO(), width=width, no_color=True))
+    shown = write("table", make_result("dog.png"))
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert "38.5%" in shown
+    assert "Labradorretriever" in "".join(character for character in shown if character.isalnum())
+    assert ("█" in shown) == (width >= 49), "with the frame, as wide as these columns with this label"
+    assert ("n02099712" in shown) == (width >= 61)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_table_shows_any_name_as_text_at_60_columns(screen: io.StringIO, name: str) -> None:
     shown = write("table", make_result(name))

@@ -158,9 +158,8 @@ def test_failure(
         ("someone:secret@no/scheme", "the URL or the proxy's URL is malformed"),
         ("http://[::", "the URL or the proxy's URL is malformed"),
         ("http://someone:secret@two..dots", "the URL is malformed"),
-        ("file:///tmp", "the URL or the proxy's URL is malformed"),
     ],
-    ids=["closed port", "password", "no scheme", "no host", "host with an empty label", "folder"],
+    ids=["closed port", "password", "no scheme", "no host", "host with an empty label"],
 )
 def test_no_server(mirror: str, reason: str, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
@@ -170,6 +169,46 @@ def test_no_server(mirror: str, reason: str, weights: Path, monkeypatch: pytest.
     message = failure(ROW)
     assert reason.format(closed=closed) in message
     assert "secret" not in message + (weights / f"{FILE}.failed").read_text()
+
+
+@pytest.mark.parametrize("mirror", ["{}", "{}/", "file://{}", "file://localhost{}", "~/a mirror", "./a mirror"])
+def test_a_mirror_can_be_a_folder(mirror: str, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = weights.parent / "a mirror"
+    folder.mkdir()
+    (folder / FILE).write_bytes(PAYLOAD)
+    monkeypatch.setenv("HOME", str(weights.parent))
+    monkeypatch.chdir(weights.parent)
+    path = folder.as_uri().removeprefix("file://") if "file" in mirror else folder
+    monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", mirror.format(path))
+    monkeypatch.setenv("RESNET_OFFLINE", "1")
+    assert download.fetch(ROW) == weights / FILE
+    assert names(weights) == {FILE}
+    (folder / FILE).unlink()
+    assert download.fetch(ROW).read_bytes() == PAYLOAD
+
+
+def test_a_folder_as_a_mirror_is_used_in_place_if_the_cache_is_not_writable(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (weights.parent / FILE).write_bytes(PAYLOAD)
+    monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", str(weights.parent))
+    monkeypatch.setenv("RESNET_CACHE_DIR", os.devnull)
+    assert download.fetch(ROW) == weights.parent / FILE
+
+
+@pytest.mark.parametrize("mirror", ["{}/none", "file://{}/none", "file://another{}", "~/none"])
+def test_a_missing_mirror_folder_is_named_and_not_remembered(
+    mirror: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(weights.parent))
+    monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", mirror.format(weights.parent))
+    assert "there is no folder" in failure(ROW).splitlines()[0]
+    monkeypatch.setenv("RESNET_WEIGHTS_MIRROR", str(weights.parent))
+    assert f"cannot copy {weights.parent / FILE}: No such file" in failure(ROW)
+    (weights.parent / FILE).write_bytes(PAYLOAD[::-1])
+    assert f"expected md5:{ROW.md5}, got {hashlib.md5(PAYLOAD[::-1]).hexdigest()}" in failure(ROW)
+    (weights.parent / FILE).write_bytes(PAYLOAD)
+    assert download.fetch(ROW).read_bytes() == PAYLOAD
 
 
 def test_cached_file_needs_no_network(use: Use, site: Site, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnet_cli.cli.options import ENGINE, IMAGES, NETWORK, NETWORKS_PANEL, OUTPUT, Format, command, task
+from resnet_cli.cli.options import ENGINE, IMAGES, NETWORK, NETWORKS_PANEL, OUTPUT, Format, command, task, weights_names
 from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.output.progress import ProgressBar
 from resnet_cli.tasks.options import InferenceOptions
@@ -28,7 +28,12 @@ def benchmark(
     requested: NetworkOptions,
     weights: Annotated[
         str,
-        typer.Option(metavar="NAME|FILE", help="As for predict, or none for random weights.", rich_help_panel=NETWORK),
+        typer.Option(
+            metavar="NAME|FILE",
+            help="As for predict, or none for random weights.",
+            rich_help_panel=NETWORK,
+            autocompletion=weights_names("auto", "none", "imagenet"),
+        ),
     ] = "auto",
     photos: Annotated[
         str | None,

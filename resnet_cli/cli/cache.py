@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
-from resnet_cli.cli.options import MACHINE_PANEL, Format, command
+from resnet_cli.cli.options import MACHINE_PANEL, Format, Group, command, set_verbosity
 from resnet_cli.output import terminal
+from resnet_cli.system import cache_folder
 
 app = typer.Typer()
-commands = typer.Typer(no_args_is_help=True)
+commands = typer.Typer(cls=Group, no_args_is_help=True, callback=set_verbosity)
 app.add_typer(
     commands,
     name="cache",
@@ -22,7 +23,6 @@ app.add_typer(
 def info(*, output_format: Format = "table") -> None:
     """Show the folders of the cache and their sizes."""
     from resnet_cli.output import tables
-    from resnet_cli.system import cache_folder
 
     tables.CACHE_PARTS.show(cache_folder.info(), output_format)
 
@@ -32,12 +32,15 @@ def clear(
     *,
     part: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PART...", help="weights, compiled or remembered (default: all)."),
+        typer.Argument(
+            metavar="PART...",
+            help="weights, compiled or remembered (default: all but weights).",
+            autocompletion=lambda: [*cache_folder.PARTS],
+        ),
     ] = None,
 ) -> None:
-    """Delete cached files; they are downloaded or rebuilt when needed."""
-    from resnet_cli.system import cache_folder
-
-    cleared = cache_folder.clear(tuple(part or cache_folder.PARTS))
+    """Delete cached files that can be rebuilt; weights only if named."""
+    cleared = cache_folder.clear(tuple(part or cache_folder.REBUILT))
     size = decimal(sum(each.bytes for each in cleared))
-    terminal.note(f"deleted {sum(each.files for each in cleared):,} files ({size})")
+    kept = "" if part else "; kept downloaded weights, which `resnet cache clear weights` deletes"
+    terminal.note(f"deleted {sum(each.files for each in cleared):,} files ({size}){kept}")

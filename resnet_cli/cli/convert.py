@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnet_cli.cli.options import NETWORKS_PANEL, OUTPUT, Force, Format, LabelsFile, command, task
+from resnet_cli.cli.options import (
+    NETWORKS_PANEL,
+    OUTPUT,
+    Force,
+    Format,
+    LabelsFile,
+    command,
+    task,
+    weights_names,
+)
 from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.output.progress import ProgressBar
 
@@ -24,7 +33,12 @@ app = typer.Typer()
 )
 def convert(
     *,
-    source: Annotated[str, typer.Argument(metavar="IN", help="Weights to convert: a name or a file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="Weights to convert: a name or a file.", autocompletion=weights_names("imagenet")
+        ),
+    ],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; its suffix selects the format.")],
     requested: NetworkOptions,
     names: Annotated[

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+from rich.text import Text
+from typer import _click
+from typer.core import TyperCommand, TyperGroup
 
 from resnet_cli.engines.precision import Precision
 from resnet_cli.errors import UsageError
@@ -27,12 +30,65 @@ if TYPE_CHECKING:
 Bar = TypeVar("Bar", bound=ProgressBar)
 
 CLASSIFY_PANEL, NETWORKS_PANEL, MACHINE_PANEL = "Classify", "Networks", "This machine"  # panels of commands
+HELP_WIDTH = 80  # columns of the terminal that tables of options need
 NETWORK, IMAGES, OUTPUT, ENGINE, RECIPE = "Network", "Images", "Output", "Engine", "Recipe"  # panels of options
 
 
 def examples_text(*lines: str) -> str:
     """Return the examples at the end of a command's help."""
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
+
+
+class Command(TyperCommand):
+    """A command whose help is in plain lines on a narrow terminal, where tables would cut the names of options."""
+
+    def format_help(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
+        """Write the help."""
+        self.rich_markup_mode = _markup_mode()
+        super().format_help(ctx, formatter)
+
+    def format_epilog(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
+        """Write the examples of plain help."""
+        formatter.write(_plain_epilog(self))
+
+
+class Group(TyperGroup):
+    """A group of commands, with help like that of `Command`."""
+
+    def format_help(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
+        """Write the help."""
+        self.rich_markup_mode = _markup_mode()
+        super().format_help(ctx, formatter)
+
+    def format_epilog(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
+        """Write the examples of plain help."""
+        formatter.write(_plain_epilog(self))
+
+
+def _markup_mode() -> Literal["rich"] | None:
+    return "rich" if terminal.out.width >= HELP_WIDTH else None
+
+
+def _plain_epilog(command: _click.Command) -> str:
+    return f"\n{Text.from_markup(command.epilog or '').plain}\n"
+
+
+def weights_names(*others: str) -> Callable[[], list[str]]:
+    """Return a function that lists the names of weights, to complete them in a shell, after other values."""
+
+    def names() -> list[str]:
+        from resnet_cli.weights.published import PRETRAINED, TINY
+
+        return [*others, TINY.name, *PRETRAINED]
+
+    return names
+
+
+def network_names() -> list[str]:
+    """List the names of networks, to complete them in a shell."""
+    from resnet_cli.network import variants
+
+    return [*variants.NETWORKS]
 
 
 def _verbosity(level: int) -> Callable[[bool], bool]:
@@ -42,6 +98,19 @@ def _verbosity(level: int) -> Callable[[bool], bool]:
         return given
 
     return set_level
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Show details and library logs.", callback=_verbosity(terminal.VERBOSE)),
+]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print only results and errors.", callback=_verbosity(terminal.QUIET))
+]
+
+
+def set_verbosity(verbose: Verbose = False, quiet: Quiet = False) -> None:
+    """Take the verbosity options of a group of commands; their callbacks do the rest."""
 
 
 def parse_stages(text: str) -> tuple[int, ...]:
@@ -70,10 +139,22 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 InitialWeights = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="none, imagenet, tiny, a name or a file.", rich_help_panel=NETWORK)
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="none, imagenet, tiny, a name or a file.",
+        rich_help_panel=NETWORK,
+        autocompletion=weights_names("none", "imagenet"),
+    ),
 ]
 Weights = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="auto, imagenet, tiny, a name or a file.", rich_help_panel=NETWORK)
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="auto, imagenet, tiny, a name or a file.",
+        rich_help_panel=NETWORK,
+        autocompletion=weights_names("auto", "imagenet"),
+    ),
 ]
 LabelsFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Labels of the classes, one per line.", rich_help_panel=NETWORK)
@@ -81,18 +162,13 @@ LabelsFile = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an earlier run.", rich_help_panel=OUTPUT)]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.", rich_help_panel=OUTPUT)]
 Format = Annotated[ReportFormat, typer.Option("--format", help="Output format.", rich_help_panel=OUTPUT)]
-Verbose = Annotated[
-    bool,
-    typer.Option("-v", "--verbose", help="Show details and library logs.", callback=_verbosity(terminal.VERBOSE)),
-]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Print only results and errors.", callback=_verbosity(terminal.QUIET))
-]
-
 # By options class, the annotation of each field.
 GROUPS: dict[type, dict[str, Any]] = {
     NetworkOptions: {
-        "name": Annotated[str | None, typer.Argument(metavar="[NAME]", help="Network name from `resnet models`.")],
+        "name": Annotated[
+            str | None,
+            typer.Argument(metavar="[NAME]", help="Network name from `resnet models`.", autocompletion=network_names),
+        ],
         "depth": Annotated[
             int | None,
             typer.Option(metavar="N", help="Depth: 18, 34, 50, 101 or 152 (default: 50).", rich_help_panel=NETWORK),
@@ -237,7 +313,7 @@ def command(
 
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return app.command(name, epilog=examples_text(*examples), rich_help_panel=panel)(wrapper)
+        return app.command(name, cls=Command, epilog=examples_text(*examples), rich_help_panel=panel)(wrapper)
 
     return register
 

@@ -26,6 +26,7 @@ from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.output import terminal
 from resnet_cli.output.progress import ProgressBar
 from resnet_cli.system import interrupts
+from resnet_cli.system.prefetch import Prefetcher
 from resnet_cli.system.progress import SILENT
 from resnet_cli.tasks.options import InferenceOptions
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from resnet_cli.tasks.results import Result
 
 app = typer.Typer()
+
+NAMES_AHEAD = 100_000  # names listed in advance, of about 100 bytes each; the total is known if fewer are left
+COUNT_SECONDS = 0.5  # to wait for the end of the list before the first image is shown as done
 
 
 @command(
@@ -111,20 +115,25 @@ def predict(
             raise UsageError(f"{path}: expected a name for results, such as answers.jsonl, got an image")
     chosen_format = records.format_of(output, output_format)
     destination = Destination(chosen_format, output, resume, update, force, features)
-    inputs.check_outputs(destination.files, [*arguments, weights, *(inference.calibrate or ())], files_from)
+    read = [*arguments, weights, *(inference.calibrate or ())]
+    inputs.check_outputs(destination.files, read, files_from, null_separated=nul)
     names = inputs.all_names(arguments, files_from, null_separated=nul)
     many = files_from is not None or not inputs.is_single_image(arguments)
     skipped = folders.Skipped()
     found = inputs.find(names, skipped, exclude or ())
-    remaining = inputs.shard(found, *shard) if shard else found
+    chosen = inputs.shard(found, *shard) if shard else found
     with destination.lock(), quiet_libraries(decodes=True), count_records(destination) as count:
+        # Names are only listed in advance if their number is shown.
+        bar = ProgressBar("Classifying") if output or not sys.stdout.isatty() else None
+        listed = Prefetcher(chosen, NAMES_AHEAD) if bar and bar.visible else None
+        remaining = iter(listed or chosen)
         model = start(weights, requested, inference, arguments, throughput=many)
         settings = record_settings(model, chosen_format, top_k, min_probability, shard or (1, 1))
         plan = destination.plan(settings, remaining)
         unclassified = plan.unclassified(remaining, inputs.stamp)
         results = classify_images(unclassified, model, top_k=top_k, min_probability=min_probability)
         try:
-            write_results(results, destination, settings, plan, count)
+            write_results(results, destination, settings, plan, count, bar, listed)
         finally:
             if skipped.kinds:
                 kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.kinds.most_common())
@@ -181,6 +190,8 @@ def write_results(
     settings: "Settings",
     plan: "Plan",
     count: "RecordCount",
+    bar: ProgressBar | None,
+    listed: Prefetcher[str] | None,
 ) -> None:
     """Write the records of results, and their features if requested.
 
@@ -190,6 +201,8 @@ def write_results(
         settings: what the records depend on, by name.
         plan: what is taken over from an earlier run.
         count: updated in place, also with the records of the earlier run.
+        bar: shows the number of records; None if the results on a terminal are their own progress.
+        listed: the images, which are counted first if that is quick.
 
     Raises:
         UsageError: something cannot be written.
@@ -205,11 +218,11 @@ def write_results(
             from resnet_cli.output import features
 
             results = map(stack.enter_context(features.open_features(destination.features)), results)
-        # Results on a terminal are their own progress.
-        shown = destination.path or not sys.stdout.isatty()
-        progress = stack.enter_context(ProgressBar("Classifying")) if shown else SILENT
-        progress.count(count.done)
+        progress = stack.enter_context(bar) if bar else SILENT
+        if listed:
+            listed.wait(COUNT_SECONDS)
+        progress.count(count.done, listed.total if listed else None)
         row = predictions.OUTPUT_FORMATS[destination.format]
-        predictions.write_records(plan.merge(results), row, write, count, progress)
+        predictions.write_records(plan.merge(results), row, write, count, progress, listed)
     if plan.earlier:
         terminal.note(f"{destination.path}: classified {count.done - plan.kept:,} images, kept {plan.kept:,} records")

@@ -6,18 +6,32 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
-from resnet_cli.cli.options import MACHINE_PANEL, OUTPUT, Force, Format, command, quiet_libraries, task
+from resnet_cli.cli.options import (
+    MACHINE_PANEL,
+    OUTPUT,
+    Force,
+    Format,
+    Group,
+    command,
+    quiet_libraries,
+    set_verbosity,
+    task,
+    weights_names,
+)
 from resnet_cli.errors import ModelError
 from resnet_cli.output import terminal
 from resnet_cli.output.progress import ProgressBar
 
 app = typer.Typer()
-commands = typer.Typer(no_args_is_help=True)
+commands = typer.Typer(cls=Group, no_args_is_help=True, callback=set_verbosity)
 app.add_typer(
     commands, name="weights", help="List, download, verify and bundle published weights.", rich_help_panel=MACHINE_PANEL
 )
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `resnet weights list`.")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Names from `resnet weights list`.", autocompletion=weights_names()),
+]
 
 
 @command(commands, name="list", examples=("resnet weights list", "resnet weights list --format json"))
@@ -58,7 +72,11 @@ def verify(
     *,
     name: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME...", help="Names from `resnet weights list` (default: all cached)."),
+        typer.Argument(
+            metavar="NAME...",
+            help="Names from `resnet weights list` (default: all cached).",
+            autocompletion=weights_names(),
+        ),
     ] = None,
 ) -> None:
     """Verify the hashes of cached weights."""
@@ -75,7 +93,12 @@ def verify(
 
 
 @command(commands, examples=("resnet weights path resnet50",))
-def path(*, name: Annotated[str, typer.Argument(metavar="NAME", help="Name from `resnet weights list`.")]) -> None:
+def path(
+    *,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name from `resnet weights list`.", autocompletion=weights_names())
+    ],
+) -> None:
     """Print the path of cached weights, without downloading."""
     from resnet_cli.weights import inventory
 

@@ -16,10 +16,12 @@ from resnet_cli.errors import EngineError
 from resnet_cli.network.graph import Graph, resnet
 from resnet_cli.network.metadata import Metadata
 from resnet_cli.network.preprocessing import Preprocessing
+from resnet_cli.system import paths
 from resnet_cli.system.progress import Progress
 from resnet_cli.weights.checkpoint import KERAS_MEMBER, Arrays
 from resnet_cli.weights.model import ModelFile
 
+paths.ensure_home()  # Keras writes its settings there
 try:
     import keras
     from keras import layers

@@ -1,5 +1,6 @@
 """From inputs to the names of images, lazily, and from a name to its pixels."""
 
+import codecs
 import os
 import re
 import stat
@@ -17,10 +18,13 @@ from PIL import Image
 from resnet_cli.errors import ImageError, ImageErrorKind, UsageError
 from resnet_cli.images import decode, folders, web
 from resnet_cli.network.preprocessing import Decoding
+from resnet_cli.system.paths import is_file_url, local_path
 
 STANDARD_INPUT = "-"
+CHUNK = 1 << 16  # bytes per read of a list
 MAX_STANDARD_INPUT = 256 << 20  # bytes; an endless pipe is not an image
 MAX_NAME = 1 << 16  # bytes; a file with a longer one is not a list of names
+UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # by byte-order mark
 
 ImageData = bytes | Image.Image | NDArray[np.uint8]  # an encoded file, a Pillow image, or RGB (height, width, 3)
 Source = str | os.PathLike[str] | ImageData | bytearray
@@ -48,15 +52,15 @@ def find(names: Iterable[str], skipped: folders.Skipped | None = None, exclude: 
       an existing file is not a pattern.
 
     Args:
-        names: files, folders, patterns such as `photos/**/*.jpg`, http(s) URLs, and `-` for standard input.
+        names: files, folders, patterns such as `photos/**/*.jpg`, http(s) and file URLs, and `-` for standard input.
         skipped: counts what is skipped in folders.
         exclude: patterns of what is left out of folders.
     """
     skipped = folders.Skipped() if skipped is None else skipped
     for name in names:
         for path in _expand(name):
-            if path and os.path.isdir(path):
-                found = folders.walk(path, skipped, exclude)
+            if path and os.path.isdir(folder := local_path(path)):
+                found = folders.walk(folder, skipped, exclude)
                 yield next(found, path)
                 yield from found
             else:
@@ -97,25 +101,32 @@ def _checked(source: object) -> ImageData:
 
 def is_single_image(names: list[str]) -> bool:
     """Return whether inputs are certainly one image: a file, a URL or standard input."""
-    return len(names) == 1 and not os.path.isdir(names[0]) and [*_expand(names[0])] == names
+    return len(names) == 1 and not os.path.isdir(local_path(names[0])) and [*_expand(names[0])] == names
 
 
 def stamp(name: str) -> tuple[int, int] | None:
     """Return the size in bytes and the time of modification in ns of an image file; None for anything else."""
     with suppress(OSError, ValueError):
-        status = os.stat(name)
+        status = os.stat(local_path(name))
         if stat.S_ISREG(status.st_mode):
             return status.st_size, status.st_mtime_ns
     return None
 
 
-def check_outputs(outputs: Iterable[os.PathLike[str]], arguments: Iterable[str], files_from: str | None = None) -> None:
+def check_outputs(
+    outputs: Iterable[os.PathLike[str]],
+    arguments: Iterable[str],
+    files_from: str | None = None,
+    *,
+    null_separated: bool = False,
+) -> None:
     """Check that no output is an input, under any name, or would be an image in a folder of inputs.
 
     Args:
         outputs: the files to write, which need not exist yet.
         arguments: all inputs: images, folders, patterns and other files that are read.
         files_from: the list of names, if any. Its names are checked if it is a file, not if it can be read only once.
+        null_separated: as for `all_names`.
 
     Raises:
         UsageError: an output is an input, or another output.
@@ -128,10 +139,11 @@ def check_outputs(outputs: Iterable[os.PathLike[str]], arguments: Iterable[str],
         if files_from and os.path.isfile(files_from):
             names.append(files_from)
             with suppress(OSError, UsageError), open(files_from, "rb") as file:
-                names += _names_from_list(file, b"\0" in file.peek(MAX_NAME))
+                names += _names_from_list(file, null_separated)
         is_image = folders.is_image(path)
         if not os.path.isfile(path):
-            inside = (folder for name in names if is_image for folder in _expand(name) if os.path.isdir(folder))
+            expanded = (local_path(each) for name in names if is_image for each in _expand(name))
+            inside = (folder for folder in expanded if os.path.isdir(folder))
             clash = any(_is_inside(path, folder) for folder in inside)
         elif is_image:  # also one that links or patterns lead to
             clash = any(_same_file(path, name) for name in find(names))
@@ -148,7 +160,7 @@ def _is_inside(path: str, folder: str) -> bool:
 
 def _same_file(path: str, name: str) -> bool:
     with suppress(OSError, ValueError):
-        return os.path.samestat(os.stat(path), os.fstat(0) if name == STANDARD_INPUT else os.stat(name))
+        return os.path.samestat(os.stat(path), os.fstat(0) if name == STANDARD_INPUT else os.stat(local_path(name)))
     return False
 
 
@@ -171,7 +183,11 @@ def read_pixels(source: str | MemoryImage, decoding: Decoding) -> decode.Pixels:
         return decode.decode_stream(_standard_input(), decoding)
     if web.is_url(source):
         return decode.decode_stream(web.download(source), decoding)
-    return decode.decode_file(source, decoding)
+    path = local_path(source)
+    if path == source and is_file_url(source):
+        message = "this address is not on this machine; expected file:///PATH"
+        raise ImageError(ImageErrorKind.NOT_FOUND, message)
+    return decode.decode_file(path, decoding)
 
 
 def all_names(arguments: list[str], files_from: str | None, *, null_separated: bool) -> Iterator[str]:
@@ -213,7 +229,8 @@ def read_names(file: BufferedIOBase, null_separated: bool) -> Iterator[str]:
     """Yield the non-empty names of a list, each as soon as it is complete.
 
     Args:
-        file: the list, open for bytes; it may be an endless pipe.
+        file: the list, open for bytes; it may be an endless pipe. It may be in UTF-16, and names may start with a
+            byte-order mark, unless a file has a name that starts so.
         null_separated: whether names end with NUL and are taken as they are. Otherwise each line is a name; it may end
             as on Windows, unless a file has a name that ends so.
 
@@ -222,17 +239,40 @@ def read_names(file: BufferedIOBase, null_separated: bool) -> Iterator[str]:
     """
     end = b"\0" if null_separated else b"\n"
     rest = b""
-    while chunk := file.read1(1 << 16):
+    for chunk in _read_list(file, null_separated):
         *names, rest = (rest + chunk).split(end)
         if max(map(len, (rest, *names))) > MAX_NAME:
             kind = "NUL-separated names" if null_separated else "one name per line"
             raise UsageError(f"expected {kind}, got a name longer than {MAX_NAME:,} bytes")
         yield from filter(None, (_name(name, null_separated) for name in names))
-    if rest:
-        yield _name(rest, null_separated)
+    if name := _name(rest, null_separated):
+        yield name
+
+
+def _read_list(file: BufferedIOBase, null_separated: bool) -> Iterator[bytes]:
+    """Yield the content of a list as it arrives: UTF-16 as UTF-8, anything else as it is."""
+    head = file.read1(CHUNK)
+    while len(head) == 1 and (more := file.read1(CHUNK)):
+        head += more
+    encoding = UTF16.get(head[:2]) or ("" if null_separated else _guess_utf16(head))
+    chunks: Iterator[bytes] = chain([head], iter(lambda: file.read1(CHUNK), b""))
+    if encoding:
+        text = codecs.iterdecode(chunks, encoding, "replace")
+        chunks = codecs.iterencode(text, "utf-8", "replace")
+    yield from filter(None, chunks)
+
+
+def _guess_utf16(head: bytes) -> str:
+    """Return the encoding of a list without a byte-order mark, if its NULs show that it is UTF-16."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if (even and odd) or 4 * (even + odd) < len(head):
+        return ""
+    return "utf-16-le" if odd else "utf-16-be" if even else ""
 
 
 def _name(raw: bytes, null_separated: bool) -> str:
+    if raw.startswith(codecs.BOM_UTF8) and not os.path.lexists(raw):
+        raw = raw.removeprefix(codecs.BOM_UTF8)
     if not null_separated and raw.endswith(b"\r") and not os.path.lexists(raw):
         raw = raw[:-1]
     return os.fsdecode(raw)
@@ -266,7 +306,13 @@ def _standard_input() -> BytesIO:
 
 def _expand(name: str) -> Iterator[str]:
     """Yield the matches of a pattern, or any other name as it is."""
-    if name == STANDARD_INPUT or web.is_url(name) or not folders.WILDCARD.search(name) or _exists(name):
+    if (
+        name == STANDARD_INPUT
+        or web.is_url(name)
+        or is_file_url(name)
+        or not folders.WILDCARD.search(name)
+        or _exists(name)
+    ):
         yield name
         return
     # A file with the name "-" is not standard input.

@@ -2,21 +2,27 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.bar import Bar
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from resnet_cli.output import terminal
 from resnet_cli.output.records import RECORD_FORMATS, RecordFormat
 from resnet_cli.output.resume import Kept
+from resnet_cli.output.tables import fitting
 from resnet_cli.output.terminal import printable
 from resnet_cli.system import interrupts
+from resnet_cli.system.prefetch import Prefetcher
 from resnet_cli.system.progress import Progress
 
 if TYPE_CHECKING:
     from resnet_cli.tasks.results import Result
+
+
+WIDE = 72  # columns of a terminal that has room for all columns; labels are folded if they are longer
 
 
 @dataclass
@@ -33,6 +39,7 @@ def write_records(
     write: Callable[[str], None],
     count: RecordCount,
     progress: Progress,
+    listed: Prefetcher[str] | None = None,
 ) -> None:
     """Write records as results come, and print failures to stderr.
 
@@ -42,6 +49,7 @@ def write_records(
         write: writes a text completely or not at all.
         count: updated in place; starts with the records of an earlier run.
         progress: receives the number of records.
+        listed: the images, if they are listed in advance; their number is reported as soon as it is known.
     """
     separator = "" if count.done else record_format.header
     try:
@@ -54,32 +62,47 @@ def write_records(
                 count.done += 1
                 count.failed += result.error is not None
                 separator = record_format.separator
-            progress.count(count.done)
+            progress.count(count.done, listed.total if listed else None)
     finally:
         with interrupts.defer_signals():
             write(("" if count.done else separator) + record_format.footer)
 
 
-def prediction_table(result: "Result") -> Table:
-    """Return the table of a classified image."""
-    wide = terminal.out.width >= 72
-    table = Table(
-        title=Text(printable(result.image), "bold"),
-        title_justify="left",
-        show_header=False,
-        width=min(terminal.out.width, 88),
-    )
-    table.add_column(justify="right", style="dim", width=len(str(len(result.predictions))))
-    table.add_column(ratio=1)
-    table.add_column(width=20 if wide else 10)
-    table.add_column(justify="right", width=7)
-    if wide:
-        table.add_column(style="dim", width=9)
-    for prediction in result.predictions:
-        probability = prediction.probability
-        label = Text(printable(prediction.label.display), "bold" if prediction.rank == 1 else "")
-        wnid = [prediction.label.wnid or ""] if wide else []
-        table.add_row(str(prediction.rank), label, Bar(1, 0, probability, color="green"), f"{probability:.1%}", *wnid)
+def prediction_table(result: "Result") -> RenderableType:
+    """Return the table of a classified image; on a narrow terminal, fewer columns or only lines."""
+    title = Text(printable(result.image), "bold")
+    width = terminal.out.width
+    labels = [Text(printable(each.label.display), "bold" if each.rank == 1 else "") for each in result.predictions]
+    shares = [f"{each.probability:.1%}" for each in result.predictions]
+    widths = {
+        "rank": len(str(len(labels))),
+        "label": max((label.cell_len for label in labels), default=0),
+        "bar": 20 if width >= WIDE else 10,
+        "probability": 7,
+        "wnid": 9,
+    }
+    kept = [*widths] if width >= WIDE else fitting(widths, ("wnid", "bar", "rank", "label"))
+    if "label" not in kept:
+        return Group(
+            title, *(Text(f"{share} ").append_text(label) for share, label in zip(shares, labels, strict=True))
+        )
+    table = Table(title=title, title_justify="left", show_header=False, width=min(width, 88))
+    for column in kept:
+        if column == "label":
+            table.add_column(ratio=1, overflow="fold")
+        else:
+            style = "dim" if column in ("rank", "wnid") else ""
+            justify: Literal["left", "right"] = "right" if column in ("rank", "probability") else "left"
+            table.add_column(width=widths[column], style=style, justify=justify)
+    for each, label, share in zip(result.predictions, labels, shares, strict=True):
+        cells: dict[str, RenderableType] = {
+            "rank": str(each.rank),
+            "label": label,
+            "bar": Bar(1, 0, each.probability, color="green"),
+            "probability": share,
+            "wnid": each.label.wnid or "",
+        }
+        table.add_row(*(cells[column] for column in kept))
     return table
 
 

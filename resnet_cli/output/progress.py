@@ -20,10 +20,10 @@ class ProgressBar(Progress):
         self._started = time.monotonic()
         self._downloading = False
         self._before: int | None = None  # items that were done before the clock started
-        self._shown = terminal.verbosity > terminal.QUIET and terminal.err.is_terminal
+        self.visible = terminal.verbosity > terminal.QUIET and terminal.err.is_terminal
         columns = (TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[size]}"))
         self._bar = RichProgress(
-            SpinnerColumn(), *columns, console=terminal.err, transient=True, disable=not self._shown
+            SpinnerColumn(), *columns, console=terminal.err, transient=True, disable=not self.visible
         )
         self._task = self._bar.add_task(text, total=None, size="")
 
@@ -49,7 +49,7 @@ class ProgressBar(Progress):
 
     def download(self, done: int, total: int | None) -> None:
         """Show the progress of a download."""
-        if not self._downloading and not self._shown and terminal.verbosity > terminal.QUIET:
+        if not self._downloading and not self.visible and terminal.verbosity > terminal.QUIET:
             terminal.err.print(f"Downloading {decimal(total) + ' of ' if total else ''}weights")
         self._downloading = True
         size = f"{decimal(done)} of {decimal(total)}" if total else decimal(done)

@@ -33,19 +33,13 @@ def _table(network: Graph, *, expand: bool) -> Table:
     first = ("layer", "kind") if expand else ("stage", "blocks")
     costs = ("parameters", "trainable", "MACs")
     footers = dict(zip(costs, map(thousands, astuple(network.totals)), strict=True))
-    columns = add_columns(
-        table,
-        (*first, "output", *costs),
-        left=("layer", "stage", "kind"),
-        drop={110 if expand else 78: ("kind", "trainable"), 66: ("blocks",), 57: ("output",)},
-        footers=footers | {first[0]: "total"},
-    )
+    rows = []
     for stage, group in groupby(network.ops, key=lambda op: op.stage):
         members = list(group)
         for op in members if expand else members[-1:]:
             cost = totals([op] if expand else members)
             blocks = sum(member.kind == "Add" for member in members)
-            cells = {
+            row = {
                 "layer": op.name,
                 "kind": op.kind,
                 "stage": stage,
@@ -55,7 +49,17 @@ def _table(network: Graph, *, expand: bool) -> Table:
                 "trainable": thousands(cost.trainable),
                 "MACs": thousands(cost.macs),
             }
-            table.add_row(*(cells[column] for column in columns), end_section=expand and op is members[-1])
+            rows.append((row, expand and op is members[-1]))
+    columns = add_columns(
+        table,
+        (*first, "output", *costs),
+        [row for row, _ in rows],
+        left=("layer", "stage", "kind"),
+        drop=("kind", "trainable", "blocks", "output", "parameters", "MACs"),
+        footers=footers | {first[0]: "total"},
+    )
+    for row, ends_section in rows:
+        table.add_row(*(row[column] for column in columns), end_section=ends_section)
     return table
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.filesize import decimal
 from rich.table import Table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ReportFormat = Literal["table", "json"]
+FOLDED = 24  # columns on the terminal; a longer cell, such as a path, is folded before other columns give way
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,27 @@ class View(Generic[T]):
             terminal.out.print(shown, soft_wrap=isinstance(shown, Text))
 
 
+def fitting(widths: Mapping[str, int], drop: Iterable[str]) -> list[str]:
+    """Return the columns that the terminal has room for.
+
+    Args:
+        widths: the width of each column, without its frame.
+        drop: the columns that give way on a narrow terminal, the first one first.
+    """
+    kept = [*widths]
+    for column in drop:
+        if column in kept and sum(widths[each] + 3 for each in kept) >= terminal.out.width:  # with their frames
+            kept.remove(column)
+    return kept
+
+
 def add_columns(
     table: Table,
     columns: Iterable[str],
+    rows: Iterable[Mapping[str, str]],
     *,
     left: Collection[str],
-    drop: Mapping[int, Collection[str]],
+    drop: Iterable[str],
     footers: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Add columns to a table, as far as the terminal has room for them, and return them.
@@ -56,12 +73,16 @@ def add_columns(
     Args:
         table: the table.
         columns: all columns.
-        left: those that are aligned left.
-        drop: by width, the columns that a narrower terminal has no room for.
+        rows: the cells of all rows, by column.
+        left: the columns that are aligned left.
+        drop: the columns that give way on a narrow terminal, the first one first; all others fold.
         footers: the last row, by column.
     """
-    dropped = {column for width, names in drop.items() if terminal.out.width < width for column in names}
-    kept = [column for column in columns if column not in dropped]
+    cells = [footers or {}, *rows]
+    longest = {
+        column: max(cell_len(text) for text in (column, *(row.get(column, "") for row in cells))) for column in columns
+    }
+    kept = fitting({column: min(FOLDED, width) for column, width in longest.items()}, drop)
     for column in kept:
         justify: Literal["left", "right"] = "left" if column in left else "right"
         table.add_column(column, (footers or {}).get(column, ""), justify=justify, overflow="fold")
@@ -71,9 +92,19 @@ def add_columns(
 def cache_table(parts: Iterable["Part"]) -> Table:
     """Return the parts of the cache folder as a table."""
     table = Table()
-    add_columns(table, ("part", "files", "size", "folder"), left=("part", "folder"), drop={})
-    for part in parts:
-        table.add_row(part.name, thousands(part.files), decimal(part.bytes), Text(printable(str(part.path))))
+    rows = [
+        {
+            "part": part.name,
+            "files": thousands(part.files),
+            "size": decimal(part.bytes),
+            "folder": printable(str(part.path)),
+        }
+        for part in parts
+    ]
+    drop = ("files", "folder", "size")
+    columns = add_columns(table, ("part", "files", "size", "folder"), rows, left=("part", "folder"), drop=drop)
+    for row in rows:
+        table.add_row(*(Text(row[column]) for column in columns))
     return table
 
 
@@ -85,12 +116,7 @@ def cache_json(parts: Iterable["Part"]) -> dict[str, object]:
 def networks_table(networks: Iterable["PublishedNetwork"]) -> Table:
     """Return published networks as a table, one row per weights file."""
     table = Table(caption="top-1: accuracy on ImageNet's validation set, in percent", caption_justify="left")
-    columns = add_columns(
-        table,
-        ("network", "variant", "params", "MACs", "top-1", "weights"),
-        left=("network", "variant", "weights"),
-        drop={79: ("variant",), 69: ("MACs",)},
-    )
+    rows = []
     for network in networks:
         cells = {
             "network": network.name,
@@ -98,10 +124,19 @@ def networks_table(networks: Iterable["PublishedNetwork"]) -> Table:
             "params": f"{network.totals.parameters / 1e6:.1f} M",
             "MACs": f"{network.totals.macs / 1e9:.2f} G",
         }
-        for row in network.weights or (None,):
-            published = {"top-1": f"{row.top1:.2f}", "weights": row.name} if row else {}
-            table.add_row(*((cells | published).get(column, "") for column in columns))
+        for each in network.weights or (None,):
+            published = {"top-1": f"{each.top1:.2f}", "weights": each.name} if each else {}
+            rows.append(cells | published)
             cells = {}
+    columns = add_columns(
+        table,
+        ("network", "variant", "params", "MACs", "top-1", "weights"),
+        rows,
+        left=("network", "variant", "weights"),
+        drop=("variant", "MACs", "params", "top-1", "weights"),
+    )
+    for row in rows:
+        table.add_row(*(row.get(column, "") for column in columns))
     return table
 
 
@@ -117,14 +152,8 @@ def networks_json(networks: Iterable["PublishedNetwork"]) -> list[dict[str, obje
 def weights_table(weights: Iterable["WeightsInfo"]) -> Table:
     """Return weights as a table."""
     table = Table(caption="top-1: accuracy in percent, for tiny on its 200 classes, for all others on ImageNet's 1000")
-    columns = add_columns(
-        table,
-        ("name", "network", "size", "pixels", "top-1", "licence", "cached"),
-        left=("name", "network", "licence", "cached"),
-        drop={92: ("network",)},
-    )
-    for each in weights:
-        cells = {
+    rows = [
+        {
             "name": each.name,
             "network": each.network,
             "size": f"{each.size_mb} MB" if each.size_mb else "",
@@ -133,7 +162,17 @@ def weights_table(weights: Iterable["WeightsInfo"]) -> Table:
             "licence": each.licence,
             "cached": "yes" if each.path else "",
         }
-        table.add_row(*(cells[column] for column in columns))
+        for each in weights
+    ]
+    columns = add_columns(
+        table,
+        ("name", "network", "size", "pixels", "top-1", "licence", "cached"),
+        rows,
+        left=("name", "network", "licence", "cached"),
+        drop=("network", "pixels", "licence", "size", "top-1", "cached"),
+    )
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
     return table
 
 

@@ -17,17 +17,19 @@ from typing import Any
 import platformdirs
 
 from resnet_cli.errors import ResnetError, UsageError
-from resnet_cli.system import atomic
+from resnet_cli.system import atomic, paths
 
 PARTS = ("weights", "compiled", "remembered")  # subfolders of the cache folder
+REBUILT = ("compiled", "remembered")  # those that cost no download to get back
 COMPILED_LIMIT = 2_000_000_000  # bytes of compiled networks; the least recently used are deleted first
 CLOCK_TICK_SECONDS = 0.1  # a file changed this recently could change again without a new timestamp
 
 
 def cache_dir() -> Path:
     """Return the cache folder: `RESNET_CACHE_DIR`, otherwise the platform's."""
+    paths.ensure_home()
     named = os.environ.get("RESNET_CACHE_DIR")
-    return (Path(named) if named else platformdirs.user_cache_path("resnet-cli")).absolute()
+    return (paths.expand_home(named) if named else platformdirs.user_cache_path("resnet-cli")).absolute()
 
 
 def cached_value(path: Path, what: str, compute: Callable[[Path], Any], *, refresh: bool = False) -> Any:
@@ -154,7 +156,7 @@ def clear(names: tuple[str, ...]) -> tuple[Part, ...]:
     for part in cleared:
         try:
             shutil.rmtree(part.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise ResnetError(f"cannot delete {error.filename or part.path}: {error.strerror}") from error

@@ -28,14 +28,19 @@ class Prefetcher(Generic[T]):
         self._queue: queue.Queue[T | _End] = queue.Queue(capacity)
         self._closed = threading.Event()
         self._end: _End | None = None
-        threading.Thread(target=self._work, args=(items,), daemon=True).start()
+        self.total: int | None = None  # number of items, as soon as the iterator has ended
+        self._thread = threading.Thread(target=self._work, args=(items,), daemon=True)
+        self._thread.start()
 
     def _work(self, items: Iterable[T]) -> None:
+        count = 0
         try:
             for item in items:
                 self._put(item)
+                count += 1
                 if self._closed.is_set():
                     return
+            self.total = count
             self._put(_End())
         except BaseException as error:
             self._put(_End(error))
@@ -68,6 +73,10 @@ class Prefetcher(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         while taken := self.take(1):
             yield from taken
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the iterator has ended, but no longer than this."""
+        self._thread.join(seconds)
 
     def close(self) -> None:
         """Stop the thread after its current item."""

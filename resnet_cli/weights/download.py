@@ -1,6 +1,7 @@
 """Published weights from the network: downloaded once, with a memory for failures."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from resnet_cli.errors import ModelError, UsageError
 from resnet_cli.system import atomic, http
 from resnet_cli.system.cache_folder import digest, hash_file
 from resnet_cli.system.http import TransientError
+from resnet_cli.system.paths import expand_home, is_file_url, local_path
 from resnet_cli.system.progress import SILENT, Progress
 from resnet_cli.weights import hub
 from resnet_cli.weights.local import CachedFile, failure_marker, find_cached, own_file, own_folder, write_sidecar
@@ -41,19 +43,20 @@ def fetch(row: Pretrained, progress: Progress = SILENT, *, retry: bool = False) 
         return found.path
     origin = _origin(row)
     shown = http.redact_password(origin.url)
-    what, advice = f"cannot download {shown}", _advice(row, origin, found)
+    what, advice = f"cannot {'copy' if origin.is_folder else 'download'} {shown}", _advice(row, origin, found)
     if found:
         expected = f" (expected {found.algorithm}:{found.hash})" if found.hash else ""
         what = f"{found.path} is damaged or another file{expected}; {what}"
     if origin.blocked_by:
         raise ModelError(f"{what}: {origin.blocked_by} is set\n{advice}")
     marker = _FailureMarker(failure_marker(row), shown, row.name)
-    if not retry and (failed := marker.read()):
+    if not retry and not origin.is_folder and (failed := marker.read()):
         raise ModelError(f"{what}: {failed}\n{advice}")
     try:
         path = origin.download(row, origin.url, progress)
     except (ModelError, TransientError) as error:
-        marker.write(str(error))
+        if not origin.is_folder:  # which takes no time to look into again
+            marker.write(str(error))
         raise ModelError(f"{what}: {error}\n{advice}") from error
     except (OSError, UsageError) as error:
         raise unwritable(origin.folder, origin.variable, error.__cause__ or error) from error
@@ -84,10 +87,13 @@ class _Origin:
     variable: str  # sets the folder
     blocked_by: str  # the variable that forbids the download, or empty
     download: Callable[[Pretrained, str, Progress], Path]
+    is_folder: bool = False  # whether it is on this machine
 
 
 def _origin(row: Pretrained) -> _Origin:
     mirror = os.environ.get("RESNET_WEIGHTS_MIRROR")
+    if mirror and (folder := _mirror_folder(mirror)):
+        return _Origin(str(folder / row.file), own_folder(), "RESNET_CACHE_DIR", "", _from_folder, is_folder=True)
     blocked_by = "RESNET_OFFLINE" if http.offline() else ""
     if row.repository and not mirror:
         blocked_by = blocked_by or ("HF_HUB_OFFLINE" if hub.offline() else "")
@@ -96,12 +102,19 @@ def _origin(row: Pretrained) -> _Origin:
     return _Origin(url, own_folder(), "RESNET_CACHE_DIR", blocked_by, _from_web)
 
 
+def _mirror_folder(mirror: str) -> Path | None:
+    """Return the folder that a mirror is: an absolute path, one that starts with `.` or `~`, or any that exists."""
+    path = expand_home(local_path(mirror))
+    is_folder = path.is_absolute() or mirror.startswith((".", "~")) or is_file_url(mirror) or path.is_dir()
+    return path if is_folder else None
+
+
 def _advice(row: Pretrained, origin: _Origin, damaged: CachedFile | None) -> str:
     by_hand = "Replace that file" if damaged else f"Save the file as {own_file(row)}"
     home = "" if origin.url == row.url else f" (from {row.url})"
     variables = "HF_ENDPOINT or RESNET_WEIGHTS_MIRROR" if row.repository else "RESNET_WEIGHTS_MIRROR"
     bundle = "run `resnet weights install` with a bundle that contains it."
-    return f"{by_hand}{home}, set {variables} to a URL that serves it, or {bundle}"
+    return f"{by_hand}{home}, set {variables} to a URL or folder that has it, or {bundle}"
 
 
 @dataclass(frozen=True)
@@ -157,6 +170,28 @@ def _from_web(row: Pretrained, url: str, progress: Progress) -> Path:
     if not row.md5:
         write_sidecar(row, file, digest(file))
     return file
+
+
+def _from_folder(row: Pretrained, name: str, progress: Progress) -> Path:
+    """Copy the file of a row into our own cache; if that cannot be written to, use the file where it is."""
+    source, file = Path(name), own_file(row)
+    if not source.parent.is_dir():
+        raise ModelError(f"there is no folder {source.parent}")
+    progress.report(f"Copying {row.file}")
+    try:
+        _check(row, source)
+    except OSError as error:
+        raise ModelError(http.error_message(error)) from error
+    with suppress(OSError, UsageError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic.remove_leftovers(file)
+        with atomic.atomic_write(file) as temporary:
+            shutil.copyfile(source, temporary)
+            _check(row, temporary)
+        if not row.md5:
+            write_sidecar(row, file, digest(file))
+        return file
+    return source
 
 
 def _check(row: Pretrained, file: Path) -> None:
