@@ -159,6 +159,11 @@ def test_a_foreign_or_unwritable_settings_file_costs_a_warning() -> None:
     result = run_main(*TINY, "-o", "a.csv", "photos")
     assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
     assert len(Path("a.csv").read_text().splitlines()) == 10
+    long = "n" * 246 + ".csv"  # that of its settings file would be too long
+    for option in ("--force", "--resume", "--update"):
+        result = run_main(*TINY, "-o", long, option, "photos")
+        assert (result.returncode, result.stderr.count("warning:")) == (0, 1)
+        assert len(Path(long).read_text().splitlines()) == 10
 
 
 # Two writers

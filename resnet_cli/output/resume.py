@@ -220,10 +220,18 @@ def settings_file(path: Path) -> Path:
 def can_save_settings(path: Path) -> bool:
     """Return whether the settings file of an output can be written; if another program's is there, warn."""
     file = settings_file(path)
-    ours = not file.exists() or not file.stat().st_size or bool(_read_settings(path))
+    try:
+        ours = not file.exists() or not file.stat().st_size or bool(_read_settings(path))
+    except OSError as error:
+        return _warn(path, error)
     if not ours:
         terminal.warning(f"{file}: not written by this command, so it is kept, and {path} has no settings file")
     return ours
+
+
+def _warn(path: Path, error: OSError) -> bool:
+    terminal.warning(f"cannot write {settings_file(path)}: {error.strerror}; {path} has no settings file")
+    return False
 
 
 def open_settings(path: Path, settings: Settings, *, more: bool) -> TextIO | None:
@@ -245,7 +253,7 @@ def open_settings(path: Path, settings: Settings, *, more: bool) -> TextIO | Non
             file.write(json.dumps(settings) + "\n")
         file.flush()
     except OSError as error:
-        terminal.warning(f"cannot write {settings_file(path)}: {error.strerror}; {path} has no settings file")
+        _warn(path, error)
         return None
     return file
 
