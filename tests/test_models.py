@@ -25,7 +25,7 @@ def test_json_lists_all_networks_and_weights(resnet: Run) -> None:
 FRAME = str.maketrans("", "", "┏┓┗┛┡┩└┘━─┃│┳╇┴╈┼├┤ \n")
 
 
-@pytest.mark.parametrize("width", [10, 14, 20, 30, 40, 60, 80, 200])
+@pytest.mark.parametrize("width", [10, 20, 30, 60, 80])
 def test_lists_fold_names_and_cut_none(width: int) -> None:
     listed = run_main("weights", "list", COLUMNS=str(width)).stdout
     assert max(map(len, listed.splitlines())) <= width

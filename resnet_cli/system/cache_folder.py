@@ -92,7 +92,7 @@ def find_compiled(key: object) -> Path | None:
     Args:
         key: everything that it depends on, ready for JSON.
     """
-    for path in _folder("compiled").glob(f"{_key(key)}-*.blob"):
+    for path in _files("compiled", f"{_key(key)}-*.blob"):
         with suppress(OSError):
             if path.stem.endswith(f"-{digest(path)[:32]}"):  # the name contains the hash of the content
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
@@ -135,7 +135,7 @@ def info() -> tuple[Part, ...]:
     """Return the parts of the cache folder."""
     parts = []
     for name in PARTS:
-        sizes = [path.stat().st_size for path in _folder(name).rglob("*") if path.is_file()]
+        sizes = [path.stat().st_size for path in _files(name, "**/*") if path.is_file()]
         parts.append(Part(name, _folder(name), len(sizes), sum(sizes)))
     return tuple(parts)
 
@@ -165,6 +165,13 @@ def clear(names: tuple[str, ...]) -> tuple[Part, ...]:
 
 def _folder(name: str) -> Path:
     return cache_dir() / name
+
+
+def _files(name: str, pattern: str) -> list[Path]:
+    """Return the files in a part of the cache folder; none if it cannot be read, such as in another user's home."""
+    with suppress(OSError):
+        return [*_folder(name).glob(pattern)]
+    return []
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """Published weights on this machine: found in the caches, verified and removed."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ def _digest(file: Path, algorithm: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if not os.access(file.parent, os.X_OK):  # the cache is in another user's home
+            return None
         raise ModelError(f"cannot read {file}: {error.strerror}") from error
 
 
