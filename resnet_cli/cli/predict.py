@@ -26,7 +26,6 @@ from resnet_cli.network.architecture import NetworkOptions
 from resnet_cli.output import terminal
 from resnet_cli.output.progress import ProgressBar
 from resnet_cli.system import interrupts
-from resnet_cli.system.prefetch import Prefetcher
 from resnet_cli.system.progress import SILENT
 from resnet_cli.tasks.options import InferenceOptions
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from resnet_cli.output.destination import Destination
     from resnet_cli.output.predictions import RecordCount
     from resnet_cli.output.resume import Plan, Settings
+    from resnet_cli.system.prefetch import Prefetcher
     from resnet_cli.tasks.classify import Model
     from resnet_cli.tasks.results import Result
 
@@ -104,6 +104,7 @@ def predict(
     from resnet_cli.images import folders, inputs
     from resnet_cli.output import records
     from resnet_cli.output.destination import Destination
+    from resnet_cli.system.prefetch import Prefetcher
     from resnet_cli.tasks.classify import classify_images
 
     interrupts.start_watchdog()
@@ -191,7 +192,7 @@ def write_results(
     plan: "Plan",
     count: "RecordCount",
     bar: ProgressBar | None,
-    listed: Prefetcher[str] | None,
+    listed: "Prefetcher[str] | None",
 ) -> None:
     """Write the records of results, and their features if requested.
 
