@@ -14,7 +14,7 @@ from image_helpers import SAMPLES, decode_bytes, encoded, grey, over_white
 from PIL import Image, ImageCms
 
 from resnet_cli.errors import ImageError
-from resnet_cli.images import decode, profiles
+from resnet_cli.images import decode, profiles, tiff
 
 SIDE = 48
 SHORT, LONG = enc.SHORT, enc.LONG
@@ -160,6 +160,19 @@ def test_deep_samples_keep_their_range(dtype: str, order: str) -> None:
         np.testing.assert_allclose(read(deep_tiff(colours, 2, predictor)), RGB, atol=1)
     inverted = stored(255 - GREY[..., None], order + dtype)
     np.testing.assert_allclose(read(deep_tiff(inverted, 0)), grey(GREY), atol=1)
+
+
+def test_deep_samples_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff, "BLOCK", 1000)
+    for dtype in ("<u4", "<f4"):
+        samples = stored(RGB, dtype)
+        np.testing.assert_allclose(read(deep_tiff(samples, 2, 2)), RGB, atol=1)
+        kind = (SHORT, [3 if "f" in dtype else 1] * 3)
+        plain = enc.tiff_tags(SIDE, SIDE, [32] * 3, 2, t278=(SHORT, [SIDE]), t339=kind)  # one strip, not compressed
+        np.testing.assert_allclose(read(enc.tiff(plain, [samples.tobytes()])), RGB, atol=1)
+    monkeypatch.setattr(tiff, "MAX_BLOCK", 1000)
+    with pytest.raises(ImageError, match="expected strips of at most"):
+        read(deep_tiff(stored(RGB, "<u4"), 2))
 
 
 @pytest.mark.parametrize("order", "<>")

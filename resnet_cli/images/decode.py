@@ -192,7 +192,7 @@ def _load_repaired(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box] | N
 
 
 def _load(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box]:
-    image, grey_range = readers.open_image(file, min_side)
+    image, grey_range = readers.open_image(file, min_side, _BUDGET.reserve)
     with image:
         pixels = image.width * image.height
         drafted = image.draft(None, (min_side, min_side))

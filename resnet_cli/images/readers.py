@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -21,11 +21,18 @@ MAX_SIDE = 1 << 18  # pixels; four times a JPEG's limit, because resampling take
 
 BITS_PER_SAMPLE, TILE_WIDTH, TILE_LENGTH = 258, 322, 323  # TIFF tags
 JPEG = b"\xff\xd8\xff"  # signature
+Reserve = Callable[[int], AbstractContextManager[None]]
 EXIF_ORIENTATION = {3: 3, 5: 8, 6: 6}  # by LibRaw's `flip`
 
 
-def open_image(file: BinaryIO, min_side: int) -> tuple[Image.Image, colours.Range | None]:
-    """Open an image and check its size; return the range of deep grey, too, if the file says it."""
+def open_image(file: BinaryIO, min_side: int, reserve: Reserve) -> tuple[Image.Image, colours.Range | None]:
+    """Open an image and check its size; return the range of deep grey, too, if the file says it.
+
+    Args:
+        file: the file.
+        min_side: the side in pixels that is needed.
+        reserve: waits until a number of pixels can be decoded; for what is not decoded later.
+    """
     file.seek(0)
     head = file.read(formats.HEAD)
     file.seek(0)
@@ -33,7 +40,7 @@ def open_image(file: BinaryIO, min_side: int) -> tuple[Image.Image, colours.Rang
         return _open_with_plugin(row, file, min_side), None
     if head[:4] in tiff.SIGNATURES:
         try:
-            return _open_tiff(file)
+            return _open_tiff(file, reserve)
         except tiff.MosaicError:
             return _open_with_plugin(formats.RAW, file, min_side), None
     if head.startswith(JPEG):
@@ -93,14 +100,15 @@ def _open_jpeg(file: BinaryIO) -> Image.Image:
     return image
 
 
-def _open_tiff(file: BinaryIO) -> tuple[Image.Image, colours.Range | None]:
+def _open_tiff(file: BinaryIO, reserve: Reserve) -> tuple[Image.Image, colours.Range | None]:
     """Open the page of a TIFF file that is the picture; return the range of deep grey, too."""
     page = tiff.find_page(file)
     check_size(page.size)
     if tiff.needs_own_reader(page):
-        if page.bits // 8 * page.get(277, 1) * page.size[0] * page.size[1] > MAX_BYTES:
+        if page.bytes > MAX_BYTES:
             raise Image.DecompressionBombError(f"expected at most {MAX_BYTES >> 30} GiB of samples, got more")
-        return tiff.read_deep(file, page), None
+        with reserve(page.bytes // 3):  # an RGB pixel has three bytes
+            return tiff.read_deep(file, page), None
     try:
         image = Image.open(file, formats=formats.pillow_formats(_suffix(file)))
         if page.offset != image._frame_pos[0]:  # type: ignore[attr-defined]

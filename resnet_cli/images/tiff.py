@@ -17,6 +17,7 @@ from resnet_cli.images.colours import Range, to_levels, usual_range
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 MAX_PAGES = 10_000
 SAMPLED_PIXELS = 1 << 20  # of these the usual maximum is guessed
+BLOCK, MAX_BLOCK = 1 << 24, 178_956_970  # bytes that are read at once; the limit is Pillow's for an image
 GREY, INVERTED_GREY, COLOUR = 1, 0, 2  # values of the tag PhotometricInterpretation
 SUB_IFDS, ICC_PROFILE, ORIENTATION = ExifTags.Base.SubIFDs, ExifTags.Base.InterColorProfile, ExifTags.Base.Orientation
 # Deep samples that Pillow reads well: channels, format and bits.
@@ -84,6 +85,11 @@ class Page:
         if self.get(277, 1) > 1 or self.bits <= 8 or high is None:
             return None
         return (high, low) if self.get(262) == INVERTED_GREY else (low, high)
+
+    @property
+    def bytes(self) -> int:
+        """The size of its samples."""
+        return self.bits // 8 * self.get(277, 1) * self.size[0] * self.size[1]
 
     @property
     def sample_range(self) -> tuple[float, float | None]:
@@ -167,20 +173,24 @@ def read_deep(file: BinaryIO, page: Page) -> Image.Image:
     if page.bits not in (8, 16, 32, 64) or channels < colours or page.get(339, 1) > 3:
         raise UnsupportedVariantError(str(page))
     dtype = np.dtype(f"{'>' if page.big_endian else '<'}{'?uif'[page.get(339, 1)]}{page.bits // 8}")
-    samples = _samples(file, page, dtype)[..., : colours + 1]
-    values = np.nan_to_num(samples, nan=0, posinf=0, neginf=0)
+    with_alpha = channels > colours and bool(extra) and extra[0] in (1, 2)
     low, high = page.sample_range
     if high is None:
-        step = max(1, values.shape[0] * values.shape[1] // SAMPLED_PIXELS)
-        low, high = usual_range(values[::step, :, :colours], page.usual_maxima)
-    value_range = (high, low) if page.get(262) == INVERTED_GREY else (low, high)
-    levels = to_levels(values[..., :colours], value_range)
-    if channels > colours and extra and extra[0] in (1, 2):
-        alpha = to_levels(values[..., colours:], (low, high))
-        if extra[0] == 1:  # colours are multiplied by alpha
-            levels = np.minimum(np.rint(levels * 255.0 / np.maximum(alpha, 1)), 255).astype(np.uint8)
-        levels = np.concatenate([levels, alpha], -1)
-    image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+        step = max(1, page.size[0] * page.size[1] // SAMPLED_PIXELS)
+        some = [_finite(samples[::step, :, :colours]).ravel() for _, samples in _blocks(file, page, dtype)]
+        low, high = usual_range(np.concatenate(some), page.usual_maxima)
+    ends = (high, low) if page.get(262) == INVERTED_GREY else (low, high)
+    levels = np.empty((page.size[1], page.size[0], colours + with_alpha), np.uint8)
+    for top, samples in _blocks(file, page, dtype):
+        values = _finite(samples)
+        block = levels[top : top + len(values)]
+        block[..., :colours] = to_levels(values[..., :colours], ends)
+        if with_alpha:
+            block[..., colours:] = to_levels(values[..., colours : colours + 1], (low, high))
+            if extra[0] == 1:  # colours are multiplied by alpha
+                opaque = block[..., :colours] * 255.0 / np.maximum(block[..., colours:], 1)
+                block[..., :colours] = np.minimum(np.rint(opaque), 255)
+    image = Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels)
     if profile := page.tags.get(ICC_PROFILE):
         image.info["icc_profile"] = profile
     if ORIENTATION in page.tags:
@@ -188,30 +198,70 @@ def read_deep(file: BinaryIO, page: Page) -> Image.Image:
     return image
 
 
-def _samples(file: BinaryIO, page: Page, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the samples of a page, (height, width, channels).
+def _finite(samples: NDArray[Any]) -> NDArray[Any]:
+    finite: NDArray[Any] = np.nan_to_num(samples, nan=0, posinf=0, neginf=0)
+    return finite
+
+
+def _blocks(file: BinaryIO, page: Page, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the samples of a page in blocks of rows: the first row's number, and (rows, width, channels).
 
     Pillow decompresses them, from a file with the same strips or tiles that are said to be 8-bit grey.
+
+    Raises:
+        Image.DecompressionBombError: a strip or a row of tiles is too large.
     """
     channels, (width, height) = page.get(277, 1), page.size
     planes = channels if page.get(284, 1) == 2 else 1
-    row = channels // planes * dtype.itemsize  # bytes per pixel and plane
+    pixel = channels // planes * dtype.itemsize  # bytes per pixel and plane
     tiled = 322 in page.tags
+    padded = -(-width // page.get(322)) * page.get(322) if tiled else width
+    across = padded // page.get(322) if tiled else 1
+    rows = page.get(323) if tiled else min(page.get(278, height) or height, height)
     offsets, counts = (page.tags.get(tag, ()) for tag in ((324, 325) if tiled else (273, 279)))
-    across = -(-width // page.get(322)) if tiled else 1
-    padded = across * page.get(322) if tiled else width
-    parts = []
-    for plane in range(planes):
-        per_plane = len(offsets) // planes
-        chosen = slice(plane * per_plane, (plane + 1) * per_plane)
-        content = _bytes_as_grey(file, page, offsets[chosen], counts[chosen], padded * row, row)
-        part = content.reshape(height, padded, row)
-        parts.append(_undo_predictor(part, page, dtype)[:, :width])
-    return np.concatenate(parts, -1) if planes > 1 else parts[0]
+    if page.get(259, 1) == 1 and not tiled:  # so that large strips can be read in parts
+        offsets, counts, rows = _split(offsets, rows, height, width * pixel, planes)
+    if rows * padded * pixel > MAX_BLOCK:
+        raise Image.DecompressionBombError(f"expected strips of at most {MAX_BLOCK >> 20} MiB, got larger ones")
+    down = -(-height // rows)
+    at_once = max(1, BLOCK // (rows * padded * pixel))
+    for first in range(0, down, at_once):
+        top, end = first * rows, min((first + at_once) * rows, height)
+        parts = []
+        for start in range(first * across, len(offsets), down * across)[:planes]:
+            chosen = slice(start, start + min(at_once, down - first) * across)
+            size = padded * pixel, end - top
+            content = _bytes_as_grey(file, page, offsets[chosen], counts[chosen], size, rows, pixel)
+            samples = _undo_predictor(content.reshape(end - top, padded, pixel), page, dtype)
+            parts.append(samples[:, :width])
+        yield top, np.concatenate(parts, -1) if planes > 1 else parts[0]
+
+
+def _split(
+    offsets: tuple[int, ...], rows: int, height: int, row: int, planes: int
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Return the offsets, the sizes in bytes and the rows of smaller strips, of which each old one is a multiple."""
+    fewer = next(
+        each for each in range(max(1, min(rows, BLOCK // row)), 0, -1) if rows % each == 0 or len(offsets) == planes
+    )
+    per_plane = len(offsets) // planes
+    starts, sizes = [], []
+    for number, offset in enumerate(offsets):
+        left = min(rows, height - number % per_plane * rows)
+        for top in range(0, left, fewer):
+            starts.append(offset + top * row)
+            sizes.append(min(fewer, left - top) * row)
+    return tuple(starts), tuple(sizes), fewer
 
 
 def _bytes_as_grey(
-    file: BinaryIO, page: Page, offsets: tuple[int, ...], counts: tuple[int, ...], width: int, row: int
+    file: BinaryIO,
+    page: Page,
+    offsets: tuple[int, ...],
+    counts: tuple[int, ...],
+    size: tuple[int, int],
+    rows: int,
+    pixel: int,
 ) -> NDArray[np.uint8]:
     """Return decompressed strips or tiles, (height, width in bytes).
 
@@ -220,15 +270,15 @@ def _bytes_as_grey(
         page: the page.
         offsets: where its strips or tiles start in the file.
         counts: how long they are, in bytes.
-        width: width of a row in bytes.
-        row: bytes per pixel.
+        size: the bytes of a row, and the number of rows.
+        rows: rows per strip or tile.
+        pixel: bytes per pixel.
     """
-    height = page.size[1]
-    tags = {256: [width], 257: [height], 258: [8], 259: [page.get(259, 1)], 262: [GREY], 277: [1]}
+    tags = {256: [size[0]], 257: [size[1]], 258: [8], 259: [page.get(259, 1)], 262: [GREY], 277: [1]}
     if 322 in page.tags:
-        tags |= {322: [page.get(322) * row], 323: [page.get(323)]}
+        tags |= {322: [page.get(322) * pixel], 323: [rows]}
     else:
-        tags[278] = [min(page.get(278, height), height)]
+        tags[278] = [rows]
     chunks = []
     for offset, count in zip(offsets, counts, strict=True):
         file.seek(offset)
