@@ -69,7 +69,7 @@ def test_same_pixels_as_timm(name: str, process: Executor, tmp_path: Path) -> No
     paths = []
     for index, image in enumerate(_images()):
         paths.append(tmp_path / f"{index}.png")
-        image.save(paths[-1])
+        image.save(paths[-1], icc_profile=None)  # timm reads colours as they are stored
     theirs = process.submit(timm_networks.pixels, name, row.image_size, paths).result()
     for path, (raw, normal) in zip(paths, theirs, strict=True):
         ours = decode.decode_file(path, Decoding(row.image_size, resizing=row.preprocessing.resizing))
