@@ -155,6 +155,11 @@ def test_a_foreign_or_unwritable_settings_file_costs_a_warning() -> None:
     assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
     assert hidden.read_text() == '{"editor": "dark"}'
     hidden.unlink()
+    Path("empty").touch()
+    hidden.symlink_to("empty")
+    assert run_main(*TINY, "-o", "a.csv", "photos").returncode == 0
+    assert Path("empty").read_text() == ""
+    hidden.unlink()
     hidden.mkdir()
     result = run_main(*TINY, "-o", "a.csv", "photos")
     assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)

@@ -221,7 +221,8 @@ def can_save_settings(path: Path) -> bool:
     """Return whether the settings file of an output can be written; if another program's is there, warn."""
     file = settings_file(path)
     try:
-        ours = not file.exists() or not file.stat().st_size or bool(_read_settings(path))
+        known = not file.exists() or not file.stat().st_size or bool(_read_settings(path))
+        ours = known and not file.is_symlink()  # what it leads to could be anything
     except OSError as error:
         return _warn(path, error)
     if not ours:
