@@ -164,6 +164,7 @@ def test_exclude_leaves_out_names_and_paths(tmp_path: Path) -> None:
         (["new/tmp"], 5),
         (["new/*"], 3),
         (["*_small.png", "old", "tmp"], 2),
+        ([f"{tmp_path.name[:4]}*"], 6),  # the folder itself is never left out
     ):
         options = [part for pattern in patterns for part in ("--exclude", pattern)]
         result = run_main(*TINY, *options, tmp_path)

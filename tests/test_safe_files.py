@@ -58,6 +58,7 @@ def contents() -> dict[str, bytes]:
         "-o my.safetensors --weights my.safetensors photos --force",
         "-o results.jsonl results.jsonl photos",
         "-o results.jsonl results* photos",
+        "-o labels.csv --labels labels.csv photos --force",
         "--features out.npz -o out.npz photos",
     ],
 )
@@ -67,6 +68,7 @@ def test_an_input_is_never_an_output(arguments: str) -> None:
     shutil.copy("photos/c.jpg", "bare")
     shutil.copy(EMBEDDED, "my.safetensors")
     Path("listed").write_text("notes")
+    Path("labels.csv").write_text("label\n" * 200)
     Path("names").write_text("photos/a.jpg\nlisted\n")
     Path("results.jsonl").write_text('{"image": "a", "model": "m", "weights": "w", "predictions": []}\n')
     before = contents()
@@ -121,6 +123,40 @@ def test_only_our_own_files_are_replaced(name: str, options: list[str]) -> None:
             assert arrays["features"].shape == (3, 768)
     else:
         assert path.read_bytes() == ours
+
+
+@pytest.mark.parametrize("option", ["--resume", "--update", ""])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("one-line.jsonl", b'{"my": "only", "notes": [1, 2, 3]}'),
+        ("one-line.csv", b"image,label"),
+        ("mac.csv", b"image,label\rpear,4\r"),
+        ("blob", b"\0\1\2" * 100),
+    ],
+)
+def test_files_without_line_ends_are_not_incomplete_records(name: str, content: bytes, option: str) -> None:
+    Path(name).write_bytes(content)
+    options = (["--format", "jsonl"] if name == "blob" else []) + ([option] if option else [])
+    result = run_main(*TINY, *options, "-o", name, "photos")
+    assert (result.returncode, Path(name).read_bytes()) == (2, content)
+
+
+def test_notes_that_quote_a_table_are_not_ours() -> None:
+    table = run_main(*TINY, "-o", "a.txt", "photos")
+    assert table.returncode == 0
+    Path("notes.md").write_text("# My notes\n" + Path("a.txt").read_text() + "more\n")
+    before = contents()
+    assert run_main(*TINY, "-o", "notes.md", "photos").returncode == 2
+    assert contents() == before
+
+
+def test_links_and_files_named_like_locks_stay() -> None:
+    Path("link.npz").symlink_to("real.npz")
+    Path(".a.csv.lock").write_text("precious")
+    assert run_main(*TINY, "-o", "a.csv", "--features", "link.npz", "photos").returncode == 0
+    assert (Path("link.npz").is_symlink(), Path("real.npz").exists()) == (True, True)
+    assert Path(".a.csv.lock").read_text() == "precious"
 
 
 def test_only_our_own_reports_are_replaced() -> None:
@@ -260,6 +296,16 @@ def test_update_classifies_only_what_is_new_or_has_changed(photos: Path, suffix:
     output.unlink()
     assert run_main(*command).returncode == 0  # as if for the first time
     assert output.read_text() == fresh
+
+
+def test_update_keeps_rows_with_line_ends_of_windows(photos: Path) -> None:
+    command = (*TINY, "-o", "a.csv", "--update", photos)
+    assert run_main(*command).returncode == 0
+    fresh = Path("a.csv").read_text()
+    for _ in range(2):
+        Path("a.csv").write_bytes(fresh.replace("\n", "\r\n").encode())
+        assert "kept 3 records" in run_main(*command).stderr
+        assert Path("a.csv").read_bytes().decode() == fresh
 
 
 def test_update_replaces_the_file_only_when_it_is_complete(photos: Path) -> None:

@@ -124,6 +124,15 @@ def test_class_folders_without_splits_are_split(data: Path) -> None:
         assert not _names(found.train) & _names(found.validation)
 
 
+def test_a_class_can_be_called_train(data: Path) -> None:
+    for path in (data / "train/red").iterdir():
+        path.rename(data / "train" / path.name)
+    (data / "train/red").rmdir()
+    for name in ("blue", "green"):
+        (data / "train" / name).rename(data / name)
+    assert scan_dataset(data, 0.05).classes == ("blue", "green", "train")
+
+
 def test_copies_of_training_images_are_counted(data: Path) -> None:
     _write_squares(data, "val", images=3)
     assert count_copies(scan_dataset(data, 0.2)) == 0

@@ -84,6 +84,7 @@ def test_profiles_are_converted_to_srgb(profile: bytes, image_format: str) -> No
 def test_profiles_of_grey_palettes_and_transparent_images() -> None:
     levels = Image.fromarray(GREY)
     expected = shown(levels, GAMMA_18)
+    expected_grey = expected
     np.testing.assert_array_equal(read(encoded(levels, icc_profile=GAMMA_18)), expected)
     deep = Image.fromarray(GREY.astype(np.uint16) * 257)
     np.testing.assert_array_equal(read(encoded(deep, icc_profile=GAMMA_18)), expected)
@@ -93,6 +94,9 @@ def test_profiles_of_grey_palettes_and_transparent_images() -> None:
     few = PICTURE.quantize(16)
     np.testing.assert_array_equal(read(encoded(few, icc_profile=DISPLAY_P3)), shown(few.convert("RGB"), DISPLAY_P3))
     alpha = GREY[::-1]
+    levels.putalpha(Image.fromarray(alpha))
+    content = encoded(levels, icc_profile=GAMMA_18)
+    np.testing.assert_allclose(read(content), over_white(expected_grey, alpha), atol=1)
     layer = PICTURE.copy()
     layer.putalpha(Image.fromarray(alpha))
     expected = over_white(shown(PICTURE, DISPLAY_P3), alpha)
@@ -355,6 +359,31 @@ def test_a_jpeg_without_its_end(options: dict[str, int], caplog: pytest.LogCaptu
         for end in (b"", bytes(20)):
             with pytest.raises(ImageError, match="damaged"):
                 decode_bytes(content[:size] + end, 200)
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_damaged() -> None:
+    with Image.open(SAMPLES / "coffee.jpg") as image:
+        content = encoded(image.resize((300, 200)), "JPEG", progressive=True)
+    scans = [at for at in range(len(content)) if content[at : at + 2] == b"\xff\xda"]
+    tables = [content.rindex(b"\xff\xc4", 0, scan) for scan in scans[1:]]
+    assert len(tables) > 5
+    for end in (*tables, *scans[1:]):
+        with pytest.raises(ImageError, match="damaged"):
+            read(content[:end])
+
+
+def test_16_bit_ppm_is_scaled_by_its_maximum() -> None:
+    dark = np.full((SIDE, SIDE), 150, ">u2")
+    dark[:8, :8] = 50_000
+    shown_levels = np.rint(dark / 257)
+    content = b"P5 %d %d 65535\n" % (SIDE, SIDE) + dark.tobytes()
+    np.testing.assert_allclose(read(content), grey(shown_levels), atol=1)
+
+
+def test_short_metadata_of_a_png_costs_nothing() -> None:
+    plain = enc.png(SIDE, SIDE, 8, 2, enc.png_rows(RGB))
+    for kind in (b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"acTL"):
+        np.testing.assert_array_equal(read(plain[:33] + enc.chunk(kind, b"\0") + plain[33:]), RGB)
 
 
 def test_large_jpegs_are_decoded_at_a_reduced_scale(tmp_path: Path) -> None:

@@ -61,9 +61,11 @@ def convert(
     takes uint8 (1, size, size, 3), .onnx float32 (batch, 3, size, size). OUT is not
     kept if its predictions differ.
     """
+    from resnet_cli.images import inputs
     from resnet_cli.output.summary import CONVERSION
     from resnet_cli.tasks.convert import convert_model
 
+    inputs.check_outputs([output], [str(path) for path in (image, labels) if path])
     with task(ProgressBar("Reading weights"), decodes=True) as progress:
         converted = convert_model(
             source, output, requested, progress, names=names, image=image, labels=labels, force=force

@@ -67,9 +67,7 @@ def evaluate_folder(
     reports = [(path, report) for path, report in chosen if path]
     for path, report in reports:
         atomic.check_replaceable(path, report.is_ours, force=force)
-    inputs.check_outputs(
-        [path for path, _ in reports], [*folders.subfolders(data), weights, *(inference.calibrate or ())]
-    )
+    inputs.check_outputs([path for path, _ in reports], [*folders.subfolders(data), weights, *inference.files])
     with quiet_libraries(decodes=True):
         model = start(weights, requested, inference, [str(data)], throughput=True)
         with ProgressBar("Classifying") as progress:

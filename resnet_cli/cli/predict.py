@@ -116,7 +116,7 @@ def predict(
             raise UsageError(f"{path}: expected a name for results, such as answers.jsonl, got an image")
     chosen_format = records.format_of(output, output_format)
     destination = Destination(chosen_format, output, resume, update, force, features)
-    read = [*arguments, weights, *(inference.calibrate or ())]
+    read = [*arguments, weights, *inference.files]
     inputs.check_outputs(destination.files, read, files_from, null_separated=nul)
     names = inputs.all_names(arguments, files_from, null_separated=nul)
     many = files_from is not None or not inputs.is_single_image(arguments)
@@ -157,6 +157,8 @@ def count_records(destination: "Destination") -> "Iterator[RecordCount]":
         if destination.resumable:
             option = "--update" if destination.update else "--resume"
             advice = f"run the same command with {option} to continue"
+        if count.replaces:
+            advice = f"{destination.path} is as it was; run the same command again"
         terminal.warning(f"interrupted after {count.done:,} images; {advice}")
         raise
 
@@ -211,6 +213,7 @@ def write_results(
     from resnet_cli.output import predictions
 
     count.done, count.failed = plan.done.records, plan.done.failed
+    count.replaces = plan.earlier is not None
     if count.done:
         terminal.note(f"{destination.path}: resuming after {count.done:,} images")
     with ExitStack() as stack:

@@ -62,9 +62,10 @@ def _rgb(image: Image.Image, grey_range: Range | None, profile: object) -> Image
         image = _grey(image, grey_range)
     mask = None
     if image.has_transparency_data:
-        # Via LA, because Pillow cannot convert La (grey with premultiplied alpha) directly.
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        grey = image.mode in ("L", "LA", "La")  # which is converted by a profile for grey
+        image = image.convert("LA" if grey else "RGBA")
         mask = image.getchannel("A")
+        image = image.getchannel("L") if grey else image
     colours = image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")
     rgb = profiles.to_srgb(colours, profile).convert("RGB")
     if mask:
@@ -76,7 +77,7 @@ def _rgb(image: Image.Image, grey_range: Range | None, profile: object) -> Image
 
 def _grey_range(image: Image.Image) -> Range | None:
     """Return the values of 16-bit or float grey that become 0 and 255, where the file does not say; None for others."""
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # scaled by the file's maximum
         return 0, 65535
     if image.mode not in GREY_RANGES:
         return None

@@ -182,8 +182,10 @@ def _load_repaired(file: BinaryIO, min_side: int) -> tuple[Image.Image, Box] | N
         if head == repair.PNG_SIGNATURE:
             return _load(repair.repair_png(file), min_side)
         if head.startswith(readers.JPEG):
-            (image, box), *others = (_load(tail, min_side) for tail in repair.jpeg_tails(file))
-            return (image, box) if all(image == other for other, _ in others) else None
+            for tails in repair.jpeg_tails(file):
+                (image, box), *others = (_load(tail, min_side) for tail in tails)
+                if all(image == other for other, _ in others):
+                    return image, box
     except Image.DecompressionBombError:
         raise
     except Exception:  # see _decoding_errors; the first error counts

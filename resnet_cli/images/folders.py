@@ -49,7 +49,11 @@ def walk(root: str, skipped: Skipped, exclude: Iterable[str] = ()) -> Iterator[s
         path, is_folder = next(stack[-1], ("", False))
         if not path:
             stack.pop()
-        elif excluded and (excluded(os.path.basename(path)) or excluded(path[len(root) :].lstrip(os.sep))):
+        elif (
+            excluded
+            and path != root
+            and (excluded(os.path.basename(path)) or excluded(path[len(root) :].lstrip(os.sep)))
+        ):
             continue
         elif not is_folder:
             if is_image(path, skipped):

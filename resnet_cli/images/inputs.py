@@ -136,6 +136,8 @@ def check_outputs(
         raise UsageError(f"{paths[-1]}: two outputs have the same name; choose another name for one of them")
     for path in paths:
         names = list(arguments)
+        if files_from == STANDARD_INPUT:
+            names.append(STANDARD_INPUT)
         if files_from and os.path.isfile(files_from):
             names.append(files_from)
             with suppress(OSError, UsageError), open(files_from, "rb") as file:

@@ -64,7 +64,7 @@ class Destination:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
         if option and not regular:
             raise UsageError(f"{self.path}: {option} needs a regular file, got standard output, a device or a pipe")
-        if regular and not option:  # records are read to continue them, which shows whose they are
+        if regular:
             atomic.check_replaceable(self.path, records.is_ours, force=self.force)
 
     @property

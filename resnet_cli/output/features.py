@@ -1,5 +1,6 @@
 """The features of any number of images as one NumPy file, written in bounded memory."""
 
+import os
 import shutil
 import struct
 import zipfile
@@ -39,6 +40,7 @@ def open_features(path: Path) -> Iterator[Callable[[Result], Result]]:
     Raises:
         UsageError: the file cannot be written.
     """
+    path = Path(os.path.realpath(path))  # so that a link remains a link
     atomic.remove_leftovers(path)
     count = longest = channels = 0
     with ExitStack() as stack:

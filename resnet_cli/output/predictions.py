@@ -27,10 +27,11 @@ WIDE = 72  # columns of a terminal that has room for all columns; labels are fol
 
 @dataclass
 class RecordCount:
-    """The number of records that have been written, and of failures among them."""
+    """The number of records that were written, of failures among them, and whether they replace a file at the end."""
 
     done: int = 0
     failed: int = 0
+    replaces: bool = False
 
 
 def write_records(

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from rich.cells import cell_len
+
 from resnet_cli.errors import UsageError
-from resnet_cli.output.terminal import printable, safe_json
+from resnet_cli.output.terminal import PLAIN_WIDTH, printable, safe_json
 
 if TYPE_CHECKING:
     from resnet_cli.tasks.results import Result
 
 # What the first bytes of our files look like, to tell them from other programs'.
 _JSON_RECORD = rb'\{"image": "[^\n]*", "model": "[^\n]*", "weights": "[^\n]*", "(predictions|error)": '
-_TABLE = "\n┌[─┬]+┐\n│ *1 │".encode()
 CSV_COLUMNS = ("image", "rank", "index", "wnid", "label", "probability", "error")
 
 
@@ -158,13 +159,22 @@ RECORD_FORMATS = {
     "jsonl": RecordFormat(json_line, read=read_json_lines),
     "csv": RecordFormat(csv_rows, ",".join(CSV_COLUMNS) + "\n", read=read_csv),
 }
-_HEADS = [re.compile(head) for head in (_JSON_RECORD, rb"\[\n(\]|" + _JSON_RECORD + rb")", rb"[^\0]{0,4096}?" + _TABLE)]
+_HEADS = [re.compile(head) for head in (_JSON_RECORD, rb"\[\n(\]|" + _JSON_RECORD + rb")")]
 RESUMABLE = tuple(name for name, record_format in RECORD_FORMATS.items() if record_format.read)
 
 
 def is_ours(head: bytes) -> bool:
     """Return whether the first bytes of a file are those of records or tables that were written here."""
-    return head.startswith(RECORD_FORMATS["csv"].header.encode()) or any(each.match(head) for each in _HEADS)
+    first = head.split(b"\n", 1)[0].rstrip(b"\r")
+    header = ",".join(CSV_COLUMNS).encode()
+    return first == header or any(each.match(head) for each in _HEADS) or _is_table(head)
+
+
+def _is_table(head: bytes) -> bool:
+    """Return whether all lines are frames or rows of tables, or titles, which are as wide as their tables."""
+    lines = head.decode(errors="ignore").split("\n")[:-1]
+    frames = [line for line in lines if line.startswith(("┌", "│", "└"))]
+    return len(frames) > 2 and all(line in frames or cell_len(line) == PLAIN_WIDTH for line in lines)
 
 
 def format_of(path: Path | None, chosen: str | None) -> str:

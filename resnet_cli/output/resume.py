@@ -108,7 +108,8 @@ class Plan:
                         break
                     file.seek(found.start)
                     self.kept += 1
-                    yield Kept(name, file.read(found.end - found.start).decode())
+                    text = file.read(found.end - found.start).decode()
+                    yield Kept(name, text.replace("\r\n", "\n"))
                 if result:
                     yield result
 
@@ -176,8 +177,9 @@ def _records(path: Path, record_format: str, settings: Settings) -> Iterator[tup
     row = records.RECORD_FORMATS[record_format]
     assert row.read
     _check_settings(_read_settings(path), settings)
-    start = len(row.header)
     with path.open("rb") as file:
+        start = len(file.readline()) if row.header else 0
+        file.seek(0)
         for record in _complete_records(row.read(file), settings):
             _check_settings(record.provenance, settings)
             yield record, start

@@ -134,7 +134,7 @@ def is_our_png(head: bytes) -> bool:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV; an existing file is replaced."""
     with (
-        atomic_write(path) as temporary,
+        atomic_write(Path(os.path.realpath(path))) as temporary,  # so that a link remains a link
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)

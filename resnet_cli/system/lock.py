@@ -39,7 +39,8 @@ def only_writer(path: Path) -> Iterator[None]:
                     yield
                 finally:
                     with suppress(OSError):
-                        lock.unlink()
+                        if not os.fstat(file.fileno()).st_size:  # else it is a user's file of that name
+                            lock.unlink()
 
 
 def lock_file(descriptor: int, path: Path) -> None:

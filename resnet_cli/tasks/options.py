@@ -35,3 +35,8 @@ class InferenceOptions:
     def calibration_key(self) -> list[str] | None:
         """The files of `calibrate`, which identify a network that was calibrated on them."""
         return [os.path.realpath(name) for name in self.calibrate] if self.calibrate else None
+
+    @property
+    def files(self) -> list[str]:
+        """The files that are read, besides the weights and the images that are classified."""
+        return [*(self.calibrate or ()), *([str(self.labels)] if self.labels else [])]

@@ -101,6 +101,8 @@ def find_folders(root: Path) -> Folders:
     """
     names = _folders(root) if root.is_dir() else ()
     roles = {role: [name for name in names if name.lower() in spellings] for role, spellings in ROLES.items()}
+    if len(names) > 2:  # `train` can also be a class, beside others
+        roles["train"] = [name for name in roles["train"] if _folders(root / name)]
     if twice := next((found for found in roles.values() if len(found) > 1), None):
         raise UsageError(f"{root}: expected one of the folders {' and '.join(twice)}, found both")
     train, validation = ([*found, None][0] for found in (roles["train"], roles["val"]))
@@ -155,7 +157,7 @@ def count_copies(dataset: Dataset) -> int:
     step = -(-len(dataset.validation) // COMPARED)
     candidates = _by_size(dataset.validation, dataset.validation.names[::step])
     training = _by_size(dataset.train, dataset.train.names, candidates.keys())
-    seen = {_digest(path) for paths in training.values() for path in paths}
+    seen = {_digest(path) for paths in training.values() for path in paths} - {None}
     return sum(_digest(path) in seen for size in training for path in candidates[size])
 
 
@@ -165,14 +167,18 @@ def _by_size(split: Split, names: Iterable[str], sizes: Container[int] | None = 
     for name in names:
         with suppress(OSError):
             size = (split.folder / name).stat().st_size
-            if sizes is None or size in sizes:
+            if size and (sizes is None or size in sizes):
                 found.setdefault(size, []).append(split.folder / name)
     return found
 
 
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _digest(path: Path) -> bytes | None:
+    """Return a hash of a file's content, or None if it cannot be read, which is reported later."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
 
 
 def _folders(root: Path) -> tuple[str, ...]:

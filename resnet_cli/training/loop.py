@@ -204,7 +204,7 @@ class _Best:
     def __init__(self, model: keras.Model, run: TrainingRun, checkpoint: Path) -> None:
         self.model, self.run = model, run
         self.epoch, self.arrays = len(run.history), None
-        if checkpoint.exists():
+        if checkpoint.exists() and run.recipe.keep == "best":
             with h5py.File(checkpoint) as file:
                 if BEST in file:
                     self.epoch = int(file[BEST].attrs["epoch"])
