@@ -151,7 +151,7 @@ def test_folders_name_what_they_leave_out(tmp_path: Path) -> None:
     errors = [record["error"] for record in from_json_lines(named.stdout)]
     assert {error["kind"] for error in errors} == {"unsupported_format"}
     assert [error["message"] for error in errors] == [
-        f"expected an image, got a {x} file" for x in ("PDF", "SVG", "video")
+        f"expected an image, got a file of another kind: {x}" for x in ("PDF", "SVG", "video")
     ]
 
 

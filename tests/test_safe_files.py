@@ -272,7 +272,7 @@ def test_update_classifies_only_what_is_new_or_has_changed(photos: Path, suffix:
     # Each old record gets a mark, which shows whether it is kept.
     output.write_text(output.read_text().replace("n0", "kept_n0"))
     marked = output.read_text()
-    assert run_main(*command).stderr.splitlines()[-1] == f"{output}: classified 1 images, kept 3 records"
+    assert run_main(*command).stderr.splitlines()[-1] == f"{output}: images classified: 1, records kept: 3"
     assert output.read_text() == marked
 
     shutil.copy(photos / "c.jpg", photos / "0.jpg")  # one more in front, one gone, one changed, one mended
@@ -284,7 +284,7 @@ def test_update_classifies_only_what_is_new_or_has_changed(photos: Path, suffix:
     assert (refused.returncode, "--update" in refused.stderr, output.read_text()) == (2, True, marked)
     updated = run_main(*command)
     assert updated.returncode == 0
-    assert updated.stderr.splitlines()[-1] == f"{output}: classified 3 images, kept 1 records"
+    assert updated.stderr.splitlines()[-1] == f"{output}: images classified: 3, records kept: 1"
     run_main(*TINY, "-k", "2", "-o", f"fresh.{suffix}", photos)
     fresh = Path(f"fresh.{suffix}").read_text()
     assert output.read_text().replace("kept_", "") == fresh
@@ -304,7 +304,7 @@ def test_update_keeps_rows_with_line_ends_of_windows(photos: Path) -> None:
     fresh = Path("a.csv").read_text()
     for _ in range(2):
         Path("a.csv").write_bytes(fresh.replace("\n", "\r\n").encode())
-        assert "kept 3 records" in run_main(*command).stderr
+        assert "records kept: 3" in run_main(*command).stderr
         assert Path("a.csv").read_bytes().decode() == fresh
 
 

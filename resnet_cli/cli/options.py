@@ -39,38 +39,27 @@ def examples_text(*lines: str) -> str:
     return "\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}[/cyan]" for line in lines)])
 
 
-class Command(TyperCommand):
-    """A command whose help is in plain lines on a narrow terminal, where tables would cut the names of options."""
+class _PlainHelp(_click.Command):
+    """Help in plain lines on a narrow terminal, where tables would cut the names of options."""
+
+    rich_markup_mode: Literal["markdown", "rich"] | None
 
     def format_help(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
         """Write the help."""
-        self.rich_markup_mode = _markup_mode()
+        self.rich_markup_mode = "rich" if terminal.out.width >= HELP_WIDTH else None
         super().format_help(ctx, formatter)
 
     def format_epilog(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
         """Write the examples of plain help."""
-        formatter.write(_plain_epilog(self))
+        formatter.write(f"\n{Text.from_markup(self.epilog or '').plain}\n")
 
 
-class Group(TyperGroup):
-    """A group of commands, with help like that of `Command`."""
-
-    def format_help(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
-        """Write the help."""
-        self.rich_markup_mode = _markup_mode()
-        super().format_help(ctx, formatter)
-
-    def format_epilog(self, ctx: _click.Context, formatter: _click.HelpFormatter) -> None:
-        """Write the examples of plain help."""
-        formatter.write(_plain_epilog(self))
+class Command(_PlainHelp, TyperCommand):
+    """A command."""
 
 
-def _markup_mode() -> Literal["rich"] | None:
-    return "rich" if terminal.out.width >= HELP_WIDTH else None
-
-
-def _plain_epilog(command: _click.Command) -> str:
-    return f"\n{Text.from_markup(command.epilog or '').plain}\n"
+class Group(_PlainHelp, TyperGroup):
+    """A group of commands."""
 
 
 def weights_names(*others: str) -> Callable[[], list[str]]:

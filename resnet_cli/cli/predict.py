@@ -229,4 +229,4 @@ def write_results(
         row = predictions.OUTPUT_FORMATS[destination.format]
         predictions.write_records(plan.merge(results), row, write, count, progress, listed)
     if plan.earlier:
-        terminal.note(f"{destination.path}: classified {count.done - plan.kept:,} images, kept {plan.kept:,} records")
+        terminal.note(f"{destination.path}: images classified: {count.done - plan.kept:,}, records kept: {plan.kept:,}")

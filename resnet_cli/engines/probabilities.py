@@ -102,10 +102,9 @@ class Scores:
         It is 1 if there are too few images, or the lowest loss is at an end of the grid. It shrinks towards 1 for few
         images, to the next temperature of the grid.
         """
-        best = min(self.losses, key=self.losses.__getitem__)
-        if self.why_untempered or best == 1:
+        if self.why_untempered or self._best == 1:
             return 1
-        wanted = best ** (self.images / (self.images + PRIOR_IMAGES))
+        wanted = self._best ** (self.images / (self.images + PRIOR_IMAGES))
         return min(self.losses, key=lambda temperature: abs(np.log(temperature / wanted)))
 
     @property
@@ -113,8 +112,12 @@ class Scores:
         """Why no temperature is fitted, or an empty text."""
         if self.images < MIN_IMAGES:
             return f"{self.images:,} validation images, at least {MIN_IMAGES} needed"
-        best = min(self.losses, key=self.losses.__getitem__)
-        return f"the loss is lowest at the limit of {best:g}" if best in (min(self.losses), max(self.losses)) else ""
+        at_limit = self._best in (min(self.losses), max(self.losses))
+        return f"the loss is lowest at the limit of {self._best:g}" if at_limit else ""
+
+    @property
+    def _best(self) -> float:
+        return min(self.losses, key=self.losses.__getitem__)
 
 
 def score(

@@ -82,7 +82,7 @@ def _grey_range(image: Image.Image) -> Range | None:
     if image.mode not in GREY_RANGES:
         return None
     step = max(1, round((image.width * image.height / SAMPLED_PIXELS) ** 0.5))
-    sample = np.concatenate([_finite(strip)[::step, ::step].ravel() for _, strip in _strips(image)])
+    sample = np.concatenate([finite(np.asarray(strip))[::step, ::step].ravel() for _, strip in _strips(image)])
     return usual_range(sample, GREY_RANGES[image.mode])
 
 
@@ -104,13 +104,14 @@ def usual_range(values: NDArray[Any], maxima: tuple[float, ...]) -> Range:
     return next(((0, full) for full in maxima if typical <= full), (low, high))
 
 
-def _finite(image: Image.Image) -> NDArray[Any]:
-    pixels: NDArray[Any] = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0)
-    return pixels
+def finite(values: NDArray[Any]) -> NDArray[Any]:
+    """Return values with zeros in place of NaN and infinity."""
+    replaced: NDArray[Any] = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+    return replaced
 
 
 def _grey(image: Image.Image, grey_range: Range) -> Image.Image:
-    pixels = _finite(image)
+    pixels = finite(np.asarray(image))
     grey = to_levels(pixels, grey_range)
     if "transparency" in image.info:  # a PNG can have one transparent grey value
         grey[pixels == image.info["transparency"]] = 255

@@ -39,14 +39,12 @@ class Format:
         name: its name for people, in the singular.
         suffixes: its suffixes, in lower case.
         signature: what a file starts with.
-        reader: the key in `readers.PLUGINS` of the function that opens it; empty for what is not read.
-        extra: the optional dependencies that the function needs.
+        extra: the optional dependencies that reading it needs.
     """
 
     name: str
     suffixes: tuple[str, ...]
     signature: bytes
-    reader: str = ""
     extra: str = ""
 
     def matches(self, head: bytes) -> bool:
@@ -58,9 +56,8 @@ HEIC = Format(
     "HEIC",
     (".heic", ".heif", ".hif", ".heics", ".heifs"),
     rb".{4}ftyp(hei[cxms]|hev[cxms]|(mif1|msf1).{4}(.{4})*?hei[cx])",
-    "open_heic",
 )
-JPEG_XL = Format("JPEG XL", (".jxl",), rb"\xff\x0a|\0\0\0\x0cJXL ", "open_jpeg_xl", "raw")
+JPEG_XL = Format("JPEG XL", (".jxl",), rb"\xff\x0a|\0\0\0\x0cJXL ", "raw")
 RAW = Format(
     "camera RAW",
     (
@@ -83,11 +80,10 @@ RAW = Format(
         *(".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f", ".3fr"),
     ),
     rb".{4}ftypcrx |FUJIFILMCCD-RAW|II\*\0.{4}CR|IIR[OS]|MMOR|IIU\0|FOVb|\0MRM|II\x1a\0\0\0HEAPCCDR",
-    "open_raw",
     "raw",
 )
-PLUGINS = (HEIC, JPEG_XL, RAW)
-OTHERS = (
+PLUGINS = (HEIC, JPEG_XL, RAW)  # images; `readers.PLUGINS` opens them
+OTHERS = (  # no images, or none that are read
     Format("PDF", (".pdf", ".ai"), rb"\s*%PDF"),
     Format("SVG", (".svg", ".svgz"), rb"(\xef\xbb\xbf)?\s*<(svg|\?xml.*<svg|!DOCTYPE svg|!--.*<svg)"),
     Format(

@@ -134,14 +134,14 @@ def check_outputs(
     paths = [*map(os.fspath, outputs)]
     if len({*map(os.path.realpath, paths)}) < len(paths):
         raise UsageError(f"{paths[-1]}: two outputs have the same name; choose another name for one of them")
+    names = list(arguments)
+    if files_from == STANDARD_INPUT:
+        names.append(STANDARD_INPUT)
+    elif files_from and paths and os.path.isfile(files_from):
+        names.append(files_from)
+        with suppress(OSError, UsageError), open(files_from, "rb") as file:
+            names += _names_from_list(file, null_separated)
     for path in paths:
-        names = list(arguments)
-        if files_from == STANDARD_INPUT:
-            names.append(STANDARD_INPUT)
-        if files_from and os.path.isfile(files_from):
-            names.append(files_from)
-            with suppress(OSError, UsageError), open(files_from, "rb") as file:
-                names += _names_from_list(file, null_separated)
         is_image = folders.is_image(path)
         if not os.path.isfile(path):
             expanded = (local_path(each) for name in names if is_image for each in _expand(name))

@@ -19,7 +19,6 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit, above which it raises an error; 
 MAX_JPEG_PIXELS = 1 << 30  # of a JPEG, whose decoder can skip detail, or 4 s; MAX_PIXELS counts what is decoded
 MAX_SIDE = 1 << 18  # pixels; four times a JPEG's limit, because resampling takes memory per side as well as per area
 
-BITS_PER_SAMPLE, TILE_WIDTH, TILE_LENGTH = 258, 322, 323  # TIFF tags
 JPEG = b"\xff\xd8\xff"  # signature
 Reserve = Callable[[int], AbstractContextManager[None]]
 EXIF_ORIENTATION = {3: 3, 5: 8, 6: 6}  # by LibRaw's `flip`
@@ -69,11 +68,12 @@ def _open_with_plugin(row: formats.Format, file: BinaryIO, min_side: int) -> Ima
     Raises:
         ImageError: of the kind `unsupported_format`: it is no image, or a library is missing.
     """
-    if not row.reader:
-        raise ImageError(ImageErrorKind.UNSUPPORTED_FORMAT, f"expected an image, got a {row.name} file")
+    if row not in formats.PLUGINS:
+        message = f"expected an image, got a file of another kind: {row.name}"
+        raise ImageError(ImageErrorKind.UNSUPPORTED_FORMAT, message)
     file.seek(0)
     try:
-        image: Image.Image = PLUGINS[row.reader](file, min_side)
+        image: Image.Image = PLUGINS[row](file, min_side)
     except ImportError as error:
         extra = f"resnet-cli[{row.extra}]" if row.extra else "resnet-cli"
         message = f"{row.name} needs an optional package: pip install '{extra}'"
@@ -122,9 +122,9 @@ def _open_tiff(file: BinaryIO, reserve: Reserve) -> tuple[Image.Image, colours.R
 
 def _check_tiff(image: TiffImageFile) -> None:
     """Reject oversized tiles, which are decoded whole, and fix how Pillow reads 16-bit planes."""
-    if image.tag_v2.get(TILE_WIDTH, 0) * image.tag_v2.get(TILE_LENGTH, 0) > MAX_PIXELS:
+    if image.tag_v2.get(tiff.Tag.TileWidth, 0) * image.tag_v2.get(tiff.Tag.TileLength, 0) > MAX_PIXELS:
         raise Image.DecompressionBombError(f"expected tiles of at most {MAX_PIXELS} pixels, got larger ones")
-    if 16 in image.tag_v2.get(BITS_PER_SAMPLE, ()):  # Pillow reads their uncompressed planes as 8 bits
+    if 16 in image.tag_v2.get(tiff.Tag.BitsPerSample, ()):  # Pillow reads their uncompressed planes as 8 bits
         depth = ";16B" if image.tag_v2.prefix == b"MM" else ";16L"
         image.tile = [
             tile._replace(args=(tile.args[0] + depth, *tile.args[1:]))
@@ -159,7 +159,7 @@ def identify(path: str) -> formats.Format | bool:
     with open(path, "rb") as file:
         row = formats.identify(file.read(formats.HEAD))
         if row:
-            return True if row.reader else row
+            return row in formats.PLUGINS or row
         file.seek(0)
         try:
             with Image.open(file, formats=formats.pillow_formats("")):
@@ -206,8 +206,8 @@ def _open_raw(file: BinaryIO, min_side: int) -> Image.Image:
         return Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True).squeeze())
 
 
-PLUGINS: dict[str, Callable[[BinaryIO, int], Image.Image]] = {
-    "open_heic": _open_heic,
-    "open_jpeg_xl": _open_jpeg_xl,
-    "open_raw": _open_raw,
+PLUGINS: dict[formats.Format, Callable[[BinaryIO, int], Image.Image]] = {
+    formats.HEIC: _open_heic,
+    formats.JPEG_XL: _open_jpeg_xl,
+    formats.RAW: _open_raw,
 }

@@ -76,7 +76,7 @@ def jpeg_tails(file: BinaryIO) -> Iterator[tuple[BinaryIO, ...]]:
     """Yield a JPEG file whose end is missing with several ends in its place, without the padding after its pixels.
 
     If all of them decode to the same pixels, a decoder needs none of the bytes that follow: no pixels are missing. The
-    last bytes of the pixels can look like padding, so one or two of it are also yielded as pixels.
+    last bytes of the pixels can look like padding, so up to two such bytes are kept in turn.
     """
     file.seek(0)
     content = file.read()

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from resnet_cli.images.colours import Range, to_levels, usual_range
+from resnet_cli.images.colours import SAMPLED_PIXELS, Range, finite, to_levels, usual_range
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 MAX_PAGES = 10_000
-SAMPLED_PIXELS = 1 << 20  # of these the usual maximum is guessed
 BLOCK, MAX_BLOCK = 1 << 24, 178_956_970  # bytes that are read at once; the limit is Pillow's for an image
 GREY, INVERTED_GREY, COLOUR = 1, 0, 2  # values of the tag PhotometricInterpretation
-SUB_IFDS, ICC_PROFILE, ORIENTATION = ExifTags.Base.SubIFDs, ExifTags.Base.InterColorProfile, ExifTags.Base.Orientation
+Tag = ExifTags.Base
 # Deep samples that Pillow reads well: channels, format and bits.
 PILLOW_READS = {(1, 1, 12), (1, 1, 16), (1, 3, 32), (3, 1, 16), (4, 1, 16)}
 KINDS = {1: "integer", 2: "signed integer", 3: "float"}
@@ -61,59 +60,86 @@ class Page:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
-        return self.get(256), self.get(257)
+        return self.get(Tag.ImageWidth), self.get(Tag.ImageLength)
+
+    @property
+    def channels(self) -> int:
+        """Samples per pixel."""
+        return self.get(Tag.SamplesPerPixel, 1)
+
+    @property
+    def kind(self) -> int:
+        """The format of its samples, a key of `KINDS`."""
+        return self.get(Tag.SampleFormat, 1)
+
+    @property
+    def compression(self) -> int:
+        """How it is compressed; 1 if it is not."""
+        return self.get(Tag.Compression, 1)
+
+    @property
+    def photometric(self) -> int:
+        """What its samples mean, mostly a key of `PHOTOMETRIC`."""
+        return self.get(Tag.PhotometricInterpretation)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it consists of tiles instead of strips."""
+        return Tag.TileWidth in self.tags
+
+    def ends(self, low: float, high: float) -> Range:
+        """Return the values that become 0 and 255, given the lowest and the highest one."""
+        return (high, low) if self.photometric == INVERTED_GREY else (low, high)
 
     @property
     def bits(self) -> int:
         """Bits per sample."""
-        return int(max(self.tags.get(258, (1,))))
+        return int(max(self.tags.get(Tag.BitsPerSample, (1,))))
 
     @property
     def is_reduced(self) -> bool:
         """Whether it is a thumbnail, a preview or a mask of another page."""
-        return bool(self.get(254) & 0b101) or self.get(255) == 2
+        return bool(self.get(Tag.NewSubfileType) & 0b101) or self.get(Tag.SubfileType) == 2
 
     @property
     def is_mosaic(self) -> bool:
         """Whether it contains the values of a camera's sensor instead of colours."""
-        return self.get(262) in (32803, 34892)
+        return self.photometric in (32803, 34892)
 
     @property
     def grey_range(self) -> Range | None:
         """The values of deep grey samples that become 0 and 255; None if the file does not say."""
         low, high = self.sample_range
-        if self.get(277, 1) > 1 or self.bits <= 8 or high is None:
+        if self.channels > 1 or self.bits <= 8 or high is None:
             return None
-        return (high, low) if self.get(262) == INVERTED_GREY else (low, high)
+        return self.ends(low, high)
 
     @property
     def bytes(self) -> int:
         """The size of its samples."""
-        return self.bits // 8 * self.get(277, 1) * self.size[0] * self.size[1]
+        return self.bits // 8 * self.channels * self.size[0] * self.size[1]
 
     @property
     def sample_range(self) -> tuple[float, float | None]:
         """The lowest and the highest value of a sample; None where neither the depth nor a tag gives it."""
-        highest = self.tags.get(341, self.tags.get(281, 0))
+        highest = self.tags.get(Tag.SMaxSampleValue, self.tags.get(Tag.MaxSampleValue, 0))
         given = float(max(highest) if isinstance(highest, tuple) else highest)
-        if self.get(339, 1) == 3 or self.bits >= 32:  # programs rarely use all of 32 bits
+        if self.kind == 3 or self.bits >= 32:  # programs rarely use all of 32 bits
             return 0, given if 0 < given < self.usual_maxima[-1] else None
         return 0, given if 0 < given < self.usual_maxima[-1] else self.usual_maxima[-1]
 
     @property
     def usual_maxima(self) -> tuple[float, ...]:
         """The usual values of white."""
-        kind = self.get(339, 1)
-        return (1, 255, 65535) if kind == 3 else (255, 65535, (1 << (self.bits - (kind == 2))) - 1)
+        return (1, 255, 65535) if self.kind == 3 else (255, 65535, (1 << (self.bits - (self.kind == 2))) - 1)
 
     def __str__(self) -> str:
-        channels = self.get(277, 1)
         parts = [
-            f"{self.bits}-bit {KINDS.get(self.get(339, 1), 'complex')} samples",
-            f"{channels} channels" if channels > 1 else "1 channel",
-            PHOTOMETRIC.get(self.get(262), f"colour space {self.get(262)}"),
-            *(["separate planes"] if self.get(284) == 2 else []),
-            f"compression {self.get(259, 1)}",
+            f"{self.bits}-bit {KINDS.get(self.kind, 'complex')} samples",
+            f"{self.channels} channels" if self.channels > 1 else "1 channel",
+            PHOTOMETRIC.get(self.photometric, f"colour space {self.photometric}"),
+            *(["separate planes"] if self.get(Tag.PlanarConfiguration) == 2 else []),
+            f"compression {self.compression}",
         ]
         return ", ".join(parts)
 
@@ -152,13 +178,13 @@ def at_page(file: BinaryIO, page: Page) -> BinaryIO:
 
 def needs_own_reader(page: Page) -> bool:
     """Return whether Pillow does not read a page, or not with its range."""
-    channels, kind = page.get(277, 1), page.get(339, 1)
-    if (page.bits <= 8 and kind == 1) or page.get(262) not in (GREY, INVERTED_GREY, COLOUR):
+    channels, kind = page.channels, page.kind
+    if (page.bits <= 8 and kind == 1) or page.photometric not in (GREY, INVERTED_GREY, COLOUR):
         return False
     scaled = channels > 1 and page.sample_range[1] != (1 << page.bits) - 1
     # Pillow does not read big-endian inverted grey, inverts no floats and mixes up compressed big-endian ones.
-    inverted = page.get(262) == INVERTED_GREY and (page.big_endian or kind == 3)
-    swapped = page.big_endian and kind == 3 and page.get(259, 1) > 1
+    inverted = page.photometric == INVERTED_GREY and (page.big_endian or kind == 3)
+    swapped = page.big_endian and kind == 3 and page.compression > 1
     return (channels, kind, page.bits) not in PILLOW_READS or scaled or inverted or swapped
 
 
@@ -168,21 +194,21 @@ def read_deep(file: BinaryIO, page: Page) -> Image.Image:
     Raises:
         UnsupportedVariantError: its samples are of a kind that is not read here.
     """
-    channels, colours = page.get(277, 1), 3 if page.get(262) == COLOUR else 1
-    extra = page.tags.get(338, ())
-    if page.bits not in (8, 16, 32, 64) or channels < colours or page.get(339, 1) > 3:
+    channels, colours = page.channels, 3 if page.photometric == COLOUR else 1
+    extra = page.tags.get(Tag.ExtraSamples, ())
+    if page.bits not in (8, 16, 32, 64) or channels < colours or page.kind > 3:
         raise UnsupportedVariantError(str(page))
-    dtype = np.dtype(f"{'>' if page.big_endian else '<'}{'?uif'[page.get(339, 1)]}{page.bits // 8}")
+    dtype = np.dtype(f"{'>' if page.big_endian else '<'}{'?uif'[page.kind]}{page.bits // 8}")
     with_alpha = channels > colours and bool(extra) and extra[0] in (1, 2)
     low, high = page.sample_range
     if high is None:
         step = max(1, page.size[0] * page.size[1] // SAMPLED_PIXELS)
-        some = [_finite(samples[::step, :, :colours]).ravel() for _, samples in _blocks(file, page, dtype)]
+        some = [finite(samples[::step, :, :colours]).ravel() for _, samples in _blocks(file, page, dtype)]
         low, high = usual_range(np.concatenate(some), page.usual_maxima)
-    ends = (high, low) if page.get(262) == INVERTED_GREY else (low, high)
+    ends = page.ends(low, high)
     levels = np.empty((page.size[1], page.size[0], colours + with_alpha), np.uint8)
     for top, samples in _blocks(file, page, dtype):
-        values = _finite(samples)
+        values = finite(samples)
         block = levels[top : top + len(values)]
         block[..., :colours] = to_levels(values[..., :colours], ends)
         if with_alpha:
@@ -191,16 +217,11 @@ def read_deep(file: BinaryIO, page: Page) -> Image.Image:
                 opaque = block[..., :colours] * 255.0 / np.maximum(block[..., colours:], 1)
                 block[..., :colours] = np.minimum(np.rint(opaque), 255)
     image = Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels)
-    if profile := page.tags.get(ICC_PROFILE):
+    if profile := page.tags.get(Tag.InterColorProfile):
         image.info["icc_profile"] = profile
-    if ORIENTATION in page.tags:
-        image.getexif()[ORIENTATION] = page.get(ORIENTATION, 1)
+    if Tag.Orientation in page.tags:
+        image.getexif()[Tag.Orientation] = page.get(Tag.Orientation, 1)
     return image
-
-
-def _finite(samples: NDArray[Any]) -> NDArray[Any]:
-    finite: NDArray[Any] = np.nan_to_num(samples, nan=0, posinf=0, neginf=0)
-    return finite
 
 
 def _blocks(file: BinaryIO, page: Page, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -211,15 +232,18 @@ def _blocks(file: BinaryIO, page: Page, dtype: np.dtype[Any]) -> Iterator[tuple[
     Raises:
         Image.DecompressionBombError: a strip or a row of tiles is too large.
     """
-    channels, (width, height) = page.get(277, 1), page.size
-    planes = channels if page.get(284, 1) == 2 else 1
+    channels, (width, height) = page.channels, page.size
+    planes = channels if page.get(Tag.PlanarConfiguration, 1) == 2 else 1
     pixel = channels // planes * dtype.itemsize  # bytes per pixel and plane
-    tiled = 322 in page.tags
-    padded = -(-width // page.get(322)) * page.get(322) if tiled else width
-    across = padded // page.get(322) if tiled else 1
-    rows = page.get(323) if tiled else min(page.get(278, height) or height, height)
-    offsets, counts = (page.tags.get(tag, ()) for tag in ((324, 325) if tiled else (273, 279)))
-    if page.get(259, 1) == 1 and not tiled:  # so that large strips can be read in parts
+    tiled = page.is_tiled
+    padded = -(-width // page.get(Tag.TileWidth)) * page.get(Tag.TileWidth) if tiled else width
+    across = padded // page.get(Tag.TileWidth) if tiled else 1
+    rows = page.get(Tag.TileLength) if tiled else min(page.get(Tag.RowsPerStrip, height) or height, height)
+    offsets, counts = (
+        page.tags.get(tag, ())
+        for tag in ((Tag.TileOffsets, Tag.TileByteCounts) if tiled else (Tag.StripOffsets, Tag.StripByteCounts))
+    )
+    if page.compression == 1 and not tiled:  # so that large strips can be read in parts
         offsets, counts, rows = _split(offsets, rows, height, width * pixel, planes)
     if rows * padded * pixel > MAX_BLOCK:
         raise Image.DecompressionBombError(f"expected strips of at most {MAX_BLOCK >> 20} MiB, got larger ones")
@@ -274,17 +298,24 @@ def _bytes_as_grey(
         rows: rows per strip or tile.
         pixel: bytes per pixel.
     """
-    tags = {256: [size[0]], 257: [size[1]], 258: [8], 259: [page.get(259, 1)], 262: [GREY], 277: [1]}
-    if 322 in page.tags:
-        tags |= {322: [page.get(322) * pixel], 323: [rows]}
+    tags: dict[int, list[int]] = {
+        Tag.ImageWidth: [size[0]],
+        Tag.ImageLength: [size[1]],
+        Tag.BitsPerSample: [8],
+        Tag.Compression: [page.compression],
+        Tag.PhotometricInterpretation: [GREY],
+        Tag.SamplesPerPixel: [1],
+    }
+    if page.is_tiled:
+        tags |= {Tag.TileWidth: [page.get(Tag.TileWidth) * pixel], Tag.TileLength: [rows]}
     else:
-        tags[278] = [rows]
+        tags[Tag.RowsPerStrip] = [rows]
     chunks = []
     for offset, count in zip(offsets, counts, strict=True):
         file.seek(offset)
         chunks.append(file.read(count))
     *starts, end = accumulate(map(len, chunks), initial=8)
-    places = (324, 325) if 322 in page.tags else (273, 279)
+    places = (Tag.TileOffsets, Tag.TileByteCounts) if page.is_tiled else (Tag.StripOffsets, Tag.StripByteCounts)
     tags |= {places[0]: starts, places[1]: [len(chunk) for chunk in chunks]}
     order = ">" if page.big_endian else "<"
     header = struct.pack(f"{order}2sHI", b"MM" if page.big_endian else b"II", 42, end)
@@ -308,11 +339,11 @@ def _directory(tags: Mapping[int, Iterable[int]], offset: int, order: str) -> by
 def _undo_predictor(content: NDArray[np.uint8], page: Page, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return samples (height, width, channels) from bytes; undo the difference to the pixel on the left."""
     height, width, row = content.shape
-    predictor = page.get(317, 1)
+    predictor = page.get(Tag.Predictor, 1)
     if predictor == 1:
         return np.ascontiguousarray(content).view(dtype)
-    if 322 in page.tags:  # each tile starts anew
-        tile = page.get(322)
+    if page.is_tiled:  # each tile starts anew
+        tile = page.get(Tag.TileWidth)
         tiles = [content[:, left : left + tile] for left in range(0, width, tile)]
     else:
         tiles = [content]
@@ -349,6 +380,6 @@ def _pages(file: BinaryIO) -> Iterator[Page]:
         directory = ImageFileDirectory_v2(header if big else header[:8])
         file.seek(offset)
         directory.load(file)
-        inside = directory.get(SUB_IFDS, ())
+        inside = directory.get(Tag.SubIFDs, ())
         pending = [*(inside if isinstance(inside, tuple) else (inside,)), *pending, directory.next]
         yield Page(offset, dict(directory), header[:1] == b"M")

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 
 from resnet_cli.errors import UsageError
 from resnet_cli.output.terminal import PLAIN_WIDTH, printable, safe_json
+from resnet_cli.system import atomic
 
 if TYPE_CHECKING:
     from resnet_cli.tasks.results import Result
@@ -165,9 +166,7 @@ RESUMABLE = tuple(name for name, record_format in RECORD_FORMATS.items() if reco
 
 def is_ours(head: bytes) -> bool:
     """Return whether the first bytes of a file are those of records or tables that were written here."""
-    first = head.split(b"\n", 1)[0].rstrip(b"\r")
-    header = ",".join(CSV_COLUMNS).encode()
-    return first == header or any(each.match(head) for each in _HEADS) or _is_table(head)
+    return atomic.has_header(CSV_COLUMNS)(head) or any(each.match(head) for each in _HEADS) or _is_table(head)
 
 
 def _is_table(head: bytes) -> bool:

@@ -10,11 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resnet_cli.errors import UsageError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from resnet_cli.system import lock
 
 PREFIX = ".resnet-"  # of the folders that contain temporary files
 PNG_METADATA = {"Software": "resnet"}  # tells our figures from other programs'
@@ -111,11 +107,7 @@ def _try_lock(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        locked = False
-        with suppress(OSError):  # another process holds it, or the file system has no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        yield locked
+        yield lock.try_lock(descriptor) is True
     finally:
         os.close(descriptor)
 

@@ -16,7 +16,7 @@ except ImportError:  # Windows
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Hold the right to write a file, under any of its links' names; where locks are impossible, do without.
+    """Hold the right to write a file, whichever link names it; where locks are impossible, do without.
 
     The system releases the lock of a killed process, so that what such a process leaves behind blocks nobody.
 
@@ -53,14 +53,24 @@ def lock_file(descriptor: int, path: Path) -> None:
     Raises:
         UsageError: another process holds the lock.
     """
+    if try_lock(descriptor) is False:
+        message = f"{path}: another run is writing this file; wait for it to end, or choose another name"
+        raise UsageError(message)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Try to lock an open file or folder until it is closed.
+
+    Returns:
+        Whether that succeeded, or None where the file system has no locks.
+    """
     if not fcntl:
-        return
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            message = f"{path}: another run is writing this file; wait for it to end, or choose another name"
-            raise UsageError(message) from error
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    return True
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
